@@ -1,0 +1,81 @@
+"""The networks and assets a registry can name: plain facts, no input or output.
+
+Networks are named by CAIP-2 (``bip122:<genesis>``, ``eip155:<chain id>``), assets by CAIP-19
+(``<network>/slip44:<coin>`` for a network's own coin, ``<network>/erc20:<contract>`` for a token).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class NetworkKind(StrEnum):
+    """Which family of nodes speaks for a network."""
+
+    BITCOIN = "bitcoin"
+    EVM = "evm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """One network as the operator configured it.
+
+    ``endpoints`` are node URLs in order of preference and may hold credentials: never show them.
+    ``final_confirmations`` of 0 means that the node's ``finalized`` tag decides (EVM).
+    """
+
+    caip2: str
+    kind: NetworkKind
+    name: str
+    coin: str
+    endpoints: tuple[str, ...]
+    push: str = ""
+    final_confirmations: int
+    block_time_s: int
+    start_height: int | None = None
+    account_key: str = ""
+    factory: str = ""
+    forwarder: str = ""
+    treasury: str = ""
+    is_devnet: bool = False
+
+    @property
+    def chain_id(self) -> int:
+        """The EIP-155 chain id; ValueError for a network that is not ``eip155``."""
+        namespace, _, reference = self.caip2.partition(":")
+        if namespace != "eip155":
+            raise ValueError(f"{self.caip2} has no EIP-155 chain id")
+        return int(reference)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """One coin or token; amounts of it are integers of ``10 ** -decimals`` units."""
+
+    caip19: str
+    symbol: str
+    name: str
+    decimals: int
+
+    @property
+    def network(self) -> str:
+        """The CAIP-2 id of the network that carries this asset."""
+        return self.caip19.partition("/")[0]
+
+    @property
+    def contract(self) -> str | None:
+        """The ERC-20 contract's address, or None for a network's own coin."""
+        namespace, _, reference = self.caip19.partition("/")[2].partition(":")
+        return reference if namespace == "erc20" else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """Every network by CAIP-2 id and every asset by CAIP-19 id."""
+
+    networks: Mapping[str, Network]
+    assets: Mapping[str, Asset]
+
+    def assets_on(self, network: str) -> tuple[Asset, ...]:
+        """The assets that one network carries, in the registry's order."""
+        return tuple(asset for asset in self.assets.values() if asset.network == network)
