@@ -1,0 +1,56 @@
+# Two commands matter: `make demo` and `make test`. Both do all their own set-up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export ONCE
+
+.PHONY: help demo test lint types contracts checks unit setup system messages locks clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: setup ## A whole city on this machine: two real payments, then a trial balance (ONCE=1 exits)
+	$(BIN)/python -m alatau_pay.devnet.demo
+
+test: setup system lint types contracts checks unit ## All checks and all tests
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements-dev.lock
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+system: ## Chromium and gettext, from the system's packages, where missing
+	@bash tools/system.sh
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	DEVNET=1 $(BIN)/mypy alatau_pay chains settlement merchants
+
+contracts:
+	$(BIN)/lint-imports --no-cache
+
+checks: ## Migrations are complete, the deployment checks are clean
+	DEVNET=1 $(BIN)/python manage.py makemigrations --check --dry-run
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(64))') \
+	  PUBLIC_URL=https://pay.example TRUST_PROXY=1 \
+	  $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+unit: ## The tests alone
+	DEVNET=1 $(BIN)/pytest
+
+locks: ## Compile the hash-pinned locks anew (needs uv)
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --exclude-newer "7 days" \
+	  --extra dev pyproject.toml -o requirements-dev.lock
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --exclude-newer "7 days" \
+	  pyproject.toml -c requirements-dev.lock -o requirements.lock
+
+clean: ## Remove what set-up made
+	rm -rf $(VENV) .cache var staticfiles

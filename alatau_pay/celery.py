@@ -1,0 +1,54 @@
+"""The Celery app: its queues, its guarantees and its beat schedule.
+
+A message is only a poke: what is due stands in the database, so a lost, repeated or forged
+message moves no money (CASES R107, R114, R115). Nothing is scheduled with a long ETA, because
+Redis delivers a message again once it outlives the visibility timeout.
+"""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "alatau_pay.settings")
+
+app = Celery("alatau_pay")
+app.conf.update(
+    broker_url=os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"visibility_timeout": 300},
+    accept_content=["json"],
+    task_serializer="json",
+    result_serializer="json",
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_time_limit=240,
+    worker_prefetch_multiplier=1,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=True,
+    task_default_queue="default",
+    task_routes={
+        "alatau_pay.pipeline.scan_network": {"queue": "chains"},
+        "alatau_pay.pipeline.*": {"queue": "default"},
+    },
+    timezone="UTC",
+    imports=("alatau_pay.pipeline",),
+    beat_schedule={
+        # `expires` keeps a stopped worker's queue from filling with pokes that say the same.
+        "scan every network": {
+            "task": "alatau_pay.pipeline.scan_networks",
+            "schedule": 5.0,
+            "options": {"expires": 5},
+        },
+        "apply what was found": {
+            "task": "alatau_pay.pipeline.apply_all_transfers",
+            "schedule": 10.0,
+            "options": {"expires": 10},
+        },
+        "expire invoices": {
+            "task": "alatau_pay.pipeline.expire_invoices",
+            "schedule": 5.0,
+            "options": {"expires": 5},
+        },
+    },
+)

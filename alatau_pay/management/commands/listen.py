@@ -1,0 +1,25 @@
+"""``manage.py listen``: poke scans as soon as a node announces something."""
+
+import asyncio
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from alatau_pay.celery import app
+from alatau_pay.listening import listen
+from alatau_pay.pipeline import scan_network
+from chains.networks import registry
+
+
+class Command(BaseCommand):
+    """Listen to every network's push endpoint until stopped."""
+
+    help = "Listen to the nodes and poke scans; the beat schedule works without it, only slower."
+
+    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 -- Django's own shape
+        """Run until interrupted."""
+        app.set_current()
+        try:
+            asyncio.run(listen(list(registry().networks.values()), scan_network.delay))
+        except KeyboardInterrupt:
+            self.stdout.write("Stopped listening.")
