@@ -44,7 +44,7 @@ checks: ## Migrations are complete, the deployment checks are clean
 	  $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 unit: ## The tests alone
-	DEVNET=1 $(BIN)/pytest
+	$(BIN)/python -m pytest
 
 locks: ## Compile the hash-pinned locks anew (needs uv)
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --exclude-newer "7 days" \

@@ -1,0 +1,115 @@
+"""``make demo``: watch two residents pay a shop, then read the ledger.
+
+``ONCE=1`` ends after the trial balance, with status 0 if it sums to zero.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+import django
+
+from alatau_pay.devnet.city import City, CityDidNotStartError, Miner, city_in
+from alatau_pay.devnet.tools import ToolMissingError
+
+PAY_WITHIN_S = 60.0
+
+
+def say(text: str, *, since: float) -> None:
+    """Print one line with the seconds since the demo began."""
+    print(f"{time.monotonic() - since:7.1f} s  {text}", flush=True)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the demo; returns the exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    since = time.monotonic()
+    say("Starting PostgreSQL, Redis, bitcoind, anvil, web, workers …", since=since)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="alatau-") as folder,
+            city_in(Path(folder), port=8000) as city,
+        ):
+            return run(city, since=since)
+    except KeyboardInterrupt:
+        print("\nStopped; nothing is left running.")
+        return 0
+    except (CityDidNotStartError, ToolMissingError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+
+
+def run(city: City, *, since: float) -> int:
+    """Issue three invoices, pay two, print the trial balance; serve until Ctrl-C unless ONCE."""
+    os.environ.update(city.environment)
+    django.setup()
+    from merchants.demo import approved_shop
+    from merchants.invoices import choose_option, issue_invoice
+    from settlement.ledger import trial_balance
+    from settlement.reports import render_trial_balance
+
+    say(f"The city is up: {city.public_url}", since=since)
+    shop = approved_shop()
+    say(f"Approved shop: {shop.name}", since=since)
+    with_bitcoin, with_usdt, left_open = (
+        issue_invoice(
+            shop_id=shop.id, amount_tiyn=amount, description=what, expires_in=timedelta(hours=1)
+        )
+        for amount, what in ((450_000, "Бауырсақ, шай"), (1_250_000, "Қымыз, 5 л"), (99_000, "Нан"))
+    )
+    for invoice, symbol in ((with_bitcoin, "BTC"), (with_usdt, "USDT")):
+        option = choose_option(invoice=invoice, symbol=symbol)
+        say(f"Invoice {invoice.token}: {invoice.amount_tiyn // 100} ₸ in {symbol}", since=since)
+        txid = city.devnet.resident.pay(option.payment_uri)
+        say(f"  resident's wallet broadcast {txid}", since=since)
+        if not follow(invoice, city, since=since):
+            return 1
+    print()
+    balance = trial_balance()
+    print(render_trial_balance(balance))
+    print(f"\nOne invoice is open; pay it yourself:\n\n    {city.public_url}/i/{left_open.token}\n")
+    if os.environ.get("ONCE") == "1":
+        return 0 if balance.difference_tiyn == 0 else 1
+    print("Serving; a block every 3 s. Ctrl-C ends it all.", flush=True)
+    miner = Miner(city.devnet, every_s=3.0)
+    miner.start()
+    try:
+        while True:
+            time.sleep(1)
+    finally:
+        miner.stopped.set()
+        miner.join()
+
+
+def follow(invoice: "merchants.models.Invoice", city: City, *, since: float) -> bool:  # type: ignore[name-defined] # noqa: F821
+    """Mine until the invoice is settled, saying each change; False after a minute without."""
+    status, deadline = "", time.monotonic() + PAY_WITHIN_S
+    mined_at = time.monotonic()
+    while time.monotonic() < deadline:
+        invoice.refresh_from_db()
+        if invoice.status != status:
+            status = invoice.status
+            say(f"  invoice is {status}", since=since)
+        if status == "settled":
+            return True
+        if status == "processing" and time.monotonic() - mined_at > 1:
+            city.devnet.bitcoin.mine(1)
+            city.devnet.evm.mine(1)
+            mined_at = time.monotonic()
+            say("  a block was mined on both networks", since=since)
+        time.sleep(0.05)
+    print(f"The invoice did not settle within {PAY_WITHIN_S:.0f} s.", file=sys.stderr)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

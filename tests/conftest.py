@@ -1,0 +1,1 @@
+"""What all rooms' tests share: the engines (see ``plugin``) and the devnet."""
