@@ -17,6 +17,7 @@ demo: setup ## A whole city on this machine: two real payments, then a trial bal
 test: setup system lint types contracts checks unit ## All checks and all tests
 
 setup: $(VENV)/.installed
+	$(BIN)/pybabel --quiet compile --domain django --directory locale
 
 $(VENV)/.installed: requirements-dev.lock
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
