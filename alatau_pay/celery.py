@@ -11,9 +11,12 @@ from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "alatau_pay.settings")
 
+BROKER_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
+
 app = Celery("alatau_pay")
 app.conf.update(
-    broker_url=os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
+    # Kombu's own name for a Unix socket.
+    broker_url=BROKER_URL.replace("unix://", "redis+socket://", 1),
     broker_connection_retry_on_startup=True,
     broker_transport_options={"visibility_timeout": 300},
     accept_content=["json"],

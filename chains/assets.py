@@ -21,7 +21,8 @@ class Network:
     """One network as the operator configured it.
 
     ``endpoints`` are node URLs in order of preference and may hold credentials: never show them.
-    ``final_confirmations`` of 0 means that the node's ``finalized`` tag decides (EVM).
+    ``final_confirmations`` of 0 means that the node's ``finalized`` tag decides (EVM);
+    ``start_height`` is the first block that can hold a payment to this gateway.
     """
 
     caip2: str
@@ -32,7 +33,7 @@ class Network:
     push: str = ""
     final_confirmations: int
     block_time_s: int
-    start_height: int | None = None
+    start_height: int
     account_key: str = ""
     factory: str = ""
     forwarder: str = ""

@@ -1,0 +1,69 @@
+"""Give out addresses: a fresh one for each reference, never reused, never forgotten."""
+
+from dataclasses import dataclass
+
+from django.db import connection, transaction
+from django.db.models import Max
+from eth_utils.address import to_canonical_address
+
+from chains.assets import Network, NetworkKind
+from chains.bitcoin.keys import address_of, parse_account_key, receive_script
+from chains.evm.forwarders import forwarder_address, invoice_salt
+from chains.models import Address
+
+
+@dataclass(frozen=True, slots=True)
+class AllocatedAddress:
+    """An address on a network, as a wallet writes it."""
+
+    network: str
+    text: str
+
+
+@transaction.atomic
+def allocate_address(*, network: Network, reference: str) -> AllocatedAddress:
+    """Return the address of ``reference`` on ``network``, allocating it at the first call.
+
+    ``reference`` is the caller's own name, at most 64 characters. Takes an advisory lock on the
+    network's addresses until the caller's transaction ends (R32).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [network.caip2]
+        )
+    row = Address.objects.filter(network=network.caip2, reference=reference).first()
+    if row is None:
+        derive = _bitcoin if network.kind is NetworkKind.BITCOIN else _evm
+        row = derive(network, reference)
+        row.save(force_insert=True)
+    return AllocatedAddress(network=network.caip2, text=row.text)
+
+
+def _bitcoin(network: Network, reference: str) -> Address:
+    account = parse_account_key(network.account_key, network=network.caip2)
+    used = Address.objects.filter(network=network.caip2, wallet=account.fingerprint)
+    last = used.aggregate(last=Max("index"))["last"]
+    index = 0 if last is None else last + 1
+    script = receive_script(account, index)
+    return Address(
+        network=network.caip2,
+        text=address_of(account, script),
+        script=script,
+        reference=reference,
+        wallet=account.fingerprint,
+        index=index,
+    )
+
+
+def _evm(network: Network, reference: str) -> Address:
+    salt = invoice_salt(network=network.caip2, reference=reference)
+    text = forwarder_address(
+        factory=network.factory, forwarder=network.forwarder, treasury=network.treasury, salt=salt
+    )
+    return Address(
+        network=network.caip2,
+        text=text,
+        script=to_canonical_address(text),
+        reference=reference,
+        salt=salt,
+    )

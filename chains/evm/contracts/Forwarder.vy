@@ -1,0 +1,36 @@
+# pragma version 0.4.3
+"""
+@title Deposit forwarder
+@notice The code behind every forwarder's proxy. It obeys only the factory that deployed it, which
+        names the treasury that the proxy's address was computed from.
+"""
+
+interface Token:
+    def balanceOf(owner: address) -> uint256: view
+    def transfer(to: address, amount: uint256) -> bool: nonpayable
+
+FACTORY: public(immutable(address))
+
+@deploy
+def __init__(factory: address):
+    FACTORY = factory
+
+@external
+@payable
+def __default__():
+    pass
+
+@external
+def forward(token: address, treasury: address):
+    """
+    @notice Send everything of one token, or of the chain's own coin, to the treasury
+    """
+    assert msg.sender == FACTORY, "only the factory"
+    if token == empty(address):
+        if self.balance > 0:
+            send(treasury, self.balance, gas=100_000)
+        return
+    amount: uint256 = staticcall Token(token).balanceOf(self)
+    if amount > 0:
+        # USDT returns nothing from transfer.
+        assert extcall Token(token).transfer(treasury, amount, default_return_value=True)

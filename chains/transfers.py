@@ -1,0 +1,72 @@
+"""What reached our addresses, for whoever asks: by reference, or as a stream of changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from chains.models import Cursor, Transfer, TransferState
+
+__all__ = ["TransferFact", "TransferState", "changes_since", "scanned_at", "transfers_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferFact:
+    """One on-chain output that pays one of our addresses; ``value`` in the asset's base units."""
+
+    revision: int
+    network: str
+    asset: str
+    address: str
+    reference: str
+    txid: str
+    position: str
+    value: int
+    state: TransferState
+    confirmations: int
+    first_seen_at: datetime
+
+    @property
+    def identity(self) -> str:
+        """The output's name across all networks: CASES, Invariants."""
+        return f"{self.network}/{self.txid}/{self.position}"
+
+
+def changes_since(*, network: str, revision: int, limit: int = 500) -> list[TransferFact]:
+    """Transfers whose state moved after ``revision``, oldest first.
+
+    Revisions of one network grow in commit order, so a reader that keeps the last one misses none.
+    """
+    rows = Transfer.objects.filter(network=network, revision__gt=revision)
+    return _facts(rows.order_by("revision")[:limit])
+
+
+def transfers_of(*, references: Sequence[str]) -> list[TransferFact]:
+    """Every transfer to the addresses of some references, oldest first."""
+    return _facts(Transfer.objects.filter(address__reference__in=references).order_by("pk"))
+
+
+def scanned_at(*, network: str) -> datetime | None:
+    """When the network's cursor last moved or was confirmed, UTC; None before the first scan."""
+    return Cursor.objects.filter(network=network).values_list("scanned_at", flat=True).first()
+
+
+def _facts(rows: QuerySet[Transfer]) -> list[TransferFact]:
+    tips = dict(Cursor.objects.values_list("network", "height"))
+    return [
+        TransferFact(
+            revision=row.revision,
+            network=row.network,
+            asset=row.asset,
+            address=row.address.text,
+            reference=row.address.reference,
+            txid=row.txid,
+            position=row.position,
+            value=int(row.value),
+            state=TransferState(row.state),
+            confirmations=tips[row.network] - row.block.height + 1 if row.block else 0,
+            first_seen_at=row.first_seen_at,
+        )
+        for row in rows.select_related("address", "block")
+    ]

@@ -1,0 +1,44 @@
+"""The chart of accounts: which accounts exist, and on which side each one grows."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AccountKind(StrEnum):
+    """Where an account stands in the balance sheet or the income statement."""
+
+    ASSET = "asset"
+    LIABILITY = "liability"
+    INCOME = "income"
+    EXPENSE = "expense"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCode:
+    """One line of the chart; ``per_beneficiary`` lines have one account for each beneficiary."""
+
+    code: str
+    kind: AccountKind
+    title: str
+    per_beneficiary: bool = False
+
+
+COINS_HELD = AccountCode("coins_held", AccountKind.ASSET, "Coins held, at their tenge cost")
+MERCHANT_PAYABLE = AccountCode(
+    "merchant_payable", AccountKind.LIABILITY, "Owed to merchants", per_beneficiary=True
+)
+OVERPAYMENTS = AccountCode(
+    "overpayments", AccountKind.LIABILITY, "Paid beyond the invoice", per_beneficiary=True
+)
+UNIDENTIFIED = AccountCode(
+    "unidentified", AccountKind.LIABILITY, "Payments that settle no invoice", per_beneficiary=True
+)
+ROUNDING = AccountCode("rounding", AccountKind.INCOME, "Rounding of coin amounts")
+
+CHART: tuple[AccountCode, ...] = (
+    COINS_HELD,
+    MERCHANT_PAYABLE,
+    OVERPAYMENTS,
+    UNIDENTIFIED,
+    ROUNDING,
+)
