@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from alatau_pay.devnet import Devnet, start_devnet
+from alatau_pay.devnet.nodes import Devnet, start_devnet
 from alatau_pay.devnet.wallet_service import serve_wallet
 from alatau_pay.engines import start_engines
 

@@ -45,7 +45,8 @@ def anvil_command() -> list[str]:
             npm = shutil.which("npm")
             if npm is None:
                 raise ToolMissingError("anvil needs npm, or set ANVIL=/path/to/anvil.")
-            _run([npm, "ci", "--no-audit", "--no-fund"], "ANVIL", cwd=NPM_FOLDER)
+            # Not `npm ci`: it refuses a lock without the other platforms' optional packages.
+            _run([npm, "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], "ANVIL", cwd=NPM_FOLDER)
     found = list(packages.glob("anvil-*/bin/anvil"))
     if not found:
         raise ToolMissingError("npm has no anvil for this machine: set ANVIL=/path/to/anvil.")
