@@ -1,5 +1,6 @@
 """One function for each business event; each posts one entry, once for its source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -78,22 +79,44 @@ def book_receipt(
         )
         lines.append(dust)
     entry = post_entry(
-        kind="receipt", source=source, lines=lines, effective_at=effective_at, quote=quote
+        kind="receipt",
+        source=_free_source(source),
+        subject=source,
+        lines=lines,
+        effective_at=effective_at,
+        quote=quote,
     )
     return ReceiptBooked(
         entry_id=entry.pk, worth_tiyn=worth, payable_tiyn=payable, excess_tiyn=excess, already=False
     )
 
 
+def paid_tiyn_of(*, sources: Sequence[str]) -> int:
+    """Tiyn that the receipts booked for some sources, and not reversed, added to merchants' due."""
+    postings = Posting.objects.filter(
+        entry__subject__in=sources,
+        entry__reverses=None,
+        entry__reversed_by=None,
+        account__code=MERCHANT_PAYABLE.code,
+    )
+    return -(postings.aggregate(total=Sum("amount_tiyn"))["total"] or 0)
+
+
 def reverse_receipt(*, source: str, reason: str, effective_at: datetime) -> bool:
     """Undo a receipt that the chain took back, by a mirrored entry; False if it was never booked."""
-    return reverse_entry(source=source, reason=reason, effective_at=effective_at) is not None
+    return reverse_entry(subject=source, reason=reason, effective_at=effective_at) is not None
+
+
+def _free_source(source: str) -> str:
+    """The unique name of the next entry: the chain may take a receipt back and bring it again."""
+    times = JournalEntry.objects.filter(subject=source, reverses=None).count()
+    return source if times == 0 else f"{source} again {times}"
 
 
 def _booked(
     source: str, *, quote: Quote, quantity: int, beneficiary: str
 ) -> ReceiptBooked | None:
-    entry = JournalEntry.objects.filter(source=source).first()
+    entry = JournalEntry.objects.filter(subject=source, reverses=None, reversed_by=None).first()
     if entry is None:
         return None
     postings = list(entry.postings.select_related("account"))

@@ -64,6 +64,7 @@ def post_entry(
     *,
     kind: str,
     source: str,
+    subject: str,
     lines: Sequence[Line],
     effective_at: datetime,
     quote: Quote | None = None,
@@ -77,11 +78,19 @@ def post_entry(
     """
     if not connection.in_atomic_block:
         raise LedgerError("An entry is posted inside the transaction that it belongs to.")
-    kept = [line for line in lines if exact_int(line.amount_tiyn, name="amount_tiyn") or line.quantity]
+    kept = [
+        line for line in lines if exact_int(line.amount_tiyn, name="amount_tiyn") or line.quantity
+    ]
     if sum(line.amount_tiyn for line in kept) != 0:
         raise UnbalancedEntryError(f"{source}: the lines do not sum to zero")
     entry = JournalEntry.objects.create(
-        kind=kind, source=source, quote=quote, reverses=reverses, memo=memo, effective_at=effective_at
+        kind=kind,
+        source=source,
+        subject=subject,
+        quote=quote,
+        reverses=reverses,
+        memo=memo,
+        effective_at=effective_at,
     )
     Posting.objects.bulk_create(
         Posting(
@@ -97,14 +106,18 @@ def post_entry(
 
 
 @transaction.atomic
-def reverse_entry(*, source: str, reason: str, effective_at: datetime) -> JournalEntry | None:
-    """Post the mirror of the entry booked for ``source``, once; None when there is none to reverse."""
-    entry = JournalEntry.objects.select_for_update(of=("self",)).filter(source=source).first()
-    if entry is None:
+def reverse_entry(*, subject: str, reason: str, effective_at: datetime) -> JournalEntry | None:
+    """Post the mirror of a subject's standing entry; None when there is none to reverse.
+
+    Locks the entry, so that of two callers one finds nothing left to reverse.
+    """
+    standing = JournalEntry.objects.filter(subject=subject, reverses=None, reversed_by=None)
+    pk = standing.values_list("pk", flat=True).first()
+    if pk is None:
         return None
-    done = JournalEntry.objects.filter(reverses=entry).first()
-    if done is not None:
-        return done
+    entry = JournalEntry.objects.select_for_update().get(pk=pk)
+    if JournalEntry.objects.filter(reverses=entry).exists():
+        return None
     codes = {one.code: one for one in CHART}
     lines = [
         Line(
@@ -118,7 +131,8 @@ def reverse_entry(*, source: str, reason: str, effective_at: datetime) -> Journa
     ]
     return post_entry(
         kind="reversal",
-        source=f"reversal of {source}",
+        source=f"{entry.source} reversed",
+        subject=subject,
         lines=lines,
         effective_at=effective_at,
         quote=entry.quote,

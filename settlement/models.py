@@ -55,10 +55,15 @@ class Account(models.Model):
 
 
 class JournalEntry(models.Model):
-    """One business event; ``source`` names what caused it and is booked once."""
+    """One business event; ``source`` is booked once.
+
+    ``subject`` names what the event is about: a receipt, its reversal, and its return after a
+    second reorganisation share one.
+    """
 
     kind = models.CharField(max_length=30)
     source = models.CharField(max_length=250, unique=True)
+    subject = models.CharField(max_length=230, db_index=True)
     quote = models.ForeignKey(Quote, models.PROTECT, null=True, related_name="entries")
     reverses = models.OneToOneField("self", models.PROTECT, null=True, related_name="reversed_by")
     memo = models.CharField(max_length=200, blank=True, default="")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from alatau_pay.devnet.nodes import Devnet, start_devnet
+from alatau_pay.devnet.processes import free_port
 from alatau_pay.devnet.wallet_service import serve_wallet
 from alatau_pay.engines import start_engines
 
@@ -33,14 +34,13 @@ class CityDidNotStartError(RuntimeError):
     """A process of the city ended or stayed silent; the message says which and where its log is."""
 
 
-def free_port(preferred: int = 0) -> int:
-    """Return a loopback port that is free now; ``preferred`` when nobody has it."""
-    for port in (preferred, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise CityDidNotStartError("No loopback port is free.")
+def port_or_another(preferred: int) -> int:
+    """Return ``preferred`` when nobody has that loopback port, else one that is free."""
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", preferred))
+        return int(probe.getsockname()[1])
+    return free_port()
 
 
 @dataclass
@@ -120,7 +120,7 @@ def city_in(folder: Path, *, port: int = 0) -> Iterator[City]:
         networks_file = folder / "networks.json"
         devnet.write_networks_file(networks_file)
         wallet_url = stack.enter_context(serve_wallet(devnet.resident))
-        web_port, live_port = free_port(port), free_port()
+        web_port, live_port = port_or_another(port), free_port()
         public_url, live_url = f"http://127.0.0.1:{web_port}", f"http://127.0.0.1:{live_port}"
         environment = os.environ | {
             "DATABASE_URL": engines.database_url,

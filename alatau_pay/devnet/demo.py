@@ -11,11 +11,17 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import django
 
 from alatau_pay.devnet.city import City, CityDidNotStartError, Miner, city_in
+from alatau_pay.devnet.processes import NodeDidNotStartError
 from alatau_pay.devnet.tools import ToolMissingError
+from alatau_pay.engines import EngineError
+
+if TYPE_CHECKING:
+    from merchants.models import Invoice, Shop
 
 PAY_WITHIN_S = 60.0
 
@@ -43,7 +49,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nStopped; nothing is left running.")
         return 0
-    except (CityDidNotStartError, ToolMissingError) as error:
+    except (CityDidNotStartError, EngineError, NodeDidNotStartError, ToolMissingError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
 
@@ -52,8 +58,7 @@ def run(city: City, *, since: float) -> int:
     """Issue three invoices, pay two, print the trial balance; serve until Ctrl-C unless ONCE."""
     os.environ.update(city.environment)
     django.setup()
-    from merchants.demo import approved_shop
-    from merchants.invoices import choose_option, issue_invoice
+    from merchants.invoices import choose_option, issue_invoice, uri_of
     from settlement.ledger import trial_balance
     from settlement.reports import render_trial_balance
 
@@ -67,9 +72,9 @@ def run(city: City, *, since: float) -> int:
         for amount, what in ((450_000, "Бауырсақ, шай"), (1_250_000, "Қымыз, 5 л"), (99_000, "Нан"))
     )
     for invoice, symbol in ((with_bitcoin, "BTC"), (with_usdt, "USDT")):
-        option = choose_option(invoice=invoice, symbol=symbol)
+        option = choose_option(invoice=invoice, asset=asset_named(symbol))
         say(f"Invoice {invoice.token}: {invoice.amount_tiyn // 100} ₸ in {symbol}", since=since)
-        txid = city.devnet.resident.pay(option.payment_uri)
+        txid = city.devnet.resident.pay(uri_of(option))
         say(f"  resident's wallet broadcast {txid}", since=since)
         if not follow(invoice, city, since=since):
             return 1
@@ -90,7 +95,24 @@ def run(city: City, *, since: float) -> int:
         miner.join()
 
 
-def follow(invoice: "merchants.models.Invoice", city: City, *, since: float) -> bool:  # type: ignore[name-defined] # noqa: F821
+def approved_shop() -> "Shop":
+    """Create the demo's shop, approved."""
+    from merchants.models import Merchant, Shop
+
+    merchant = Merchant.objects.create(
+        legal_name="ЖШС «Дүкен»", bin_or_iin="250140000409", iban="KZ41722C000000000001"
+    )
+    return Shop.objects.create(merchant=merchant, name="Дүкен", status=Shop.Status.APPROVED)
+
+
+def asset_named(symbol: str) -> str:
+    """The CAIP-19 id of the devnet's asset with a symbol."""
+    from chains.networks import registry
+
+    return next(one.caip19 for one in registry().assets.values() if one.symbol == symbol)
+
+
+def follow(invoice: "Invoice", city: City, *, since: float) -> bool:
     """Mine until the invoice is settled, saying each change; False after a minute without."""
     status, deadline = "", time.monotonic() + PAY_WITHIN_S
     mined_at = time.monotonic()

@@ -1,0 +1,28 @@
+"""What an open checkout page must know now: the same answer for polling and for live events."""
+
+from typing import Any
+
+from django.utils import timezone
+
+from chains.networks import registry
+from chains.transfers import transfers_of
+from merchants.invoices import seconds_left
+from merchants.models import Invoice
+
+
+def state_of(invoice: Invoice) -> dict[str, Any]:
+    """Return the state as plain JSON: status, seconds left, and each payment's confirmations."""
+    assets = registry().assets
+    return {
+        "status": invoice.status,
+        "seconds_left": seconds_left(invoice, timezone.now()),
+        "payments": [
+            {
+                "txid": fact.txid,
+                "symbol": assets[fact.asset].symbol,
+                "state": fact.state,
+                "confirmations": fact.confirmations,
+            }
+            for fact in transfers_of(references=[str(invoice.pk)])
+        ],
+    }

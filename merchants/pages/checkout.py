@@ -1,0 +1,129 @@
+"""The public page of one invoice: choose a coin, scan, watch it turn green."""
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import Final
+
+import segno
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.html import mark_safe
+from django.utils.translation import get_language
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from chains.networks import registry
+from merchants.checkout_state import state_of
+from merchants.formatting import coins, tenge
+from merchants.invoices import InvoiceError, asset_of, choose_option, uri_of
+from merchants.models import Invoice, PaymentOption
+
+TEST_WALLET_S_MAX: Final = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionView:
+    """One coin as the page shows it; the last three are empty until it is chosen."""
+
+    asset: str
+    symbol: str
+    name: str
+    network: str
+    amount: str
+    address: str
+    uri: str
+    qr: str
+
+
+@never_cache
+@require_GET
+def show(request: HttpRequest, token: str) -> HttpResponse:
+    """Show the invoice; ``?asset=`` opens a coin that was chosen before."""
+    invoice = _invoice(token)
+    options = list(invoice.options.all())
+    listed = registry()
+    # An asset that left the registry takes no new payment.
+    views = [_view(option) for option in options if option.asset in listed.assets]
+    chosen = next((one for one in views if one.asset == request.GET.get("asset") and one.address), None)
+    context = {
+        "invoice": invoice,
+        "amount": tenge(invoice.amount_tiyn, get_language() or settings.LANGUAGE_CODE),
+        "options": views,
+        "chosen": chosen,
+        "state": state_of(invoice),
+        "is_open": invoice.status in {Invoice.Status.NEW, Invoice.Status.PROCESSING},
+        "live_url": f"{settings.LIVE_URL}/live/invoices/{invoice.token}",
+        "test_wallet": _has_test_wallet(),
+        "languages": settings.LANGUAGES,
+    }
+    return render(request, "checkout/show.html", context)
+
+
+@require_POST
+def choose(request: HttpRequest, token: str) -> HttpResponse:
+    """Choose a coin: it gets its address; then show it."""
+    invoice = _invoice(token)
+    try:
+        option = choose_option(invoice=invoice, asset=request.POST.get("asset", ""))
+    except InvoiceError:
+        return redirect("checkout:show", token=token)
+    response = redirect("checkout:show", token=token)
+    response["Location"] += f"?asset={option.asset}"
+    return response
+
+
+@never_cache
+@require_GET
+def status(_request: HttpRequest, token: str) -> JsonResponse:
+    """The page's state as JSON, for pages without live events."""
+    return JsonResponse(state_of(_invoice(token)))
+
+
+@require_POST
+def test_pay(request: HttpRequest, token: str) -> HttpResponse:
+    """Devnet only: have the resident's test wallet pay the chosen coin."""
+    if not _has_test_wallet():
+        raise Http404
+    asset = request.POST.get("asset", "")
+    option = get_object_or_404(PaymentOption.objects.exclude(address=""), invoice__token=token, asset=asset)
+    body = json.dumps({"uri": uri_of(option)}).encode()
+    with urllib.request.urlopen(settings.DEVNET_WALLET_URL, body, timeout=TEST_WALLET_S_MAX):  # noqa: S310 -- loopback, checked
+        response = redirect("checkout:show", token=token)
+    response["Location"] += f"?asset={asset}"
+    return response
+
+
+def _has_test_wallet() -> bool:
+    """True on a devnet alone: every network of the registry must be one."""
+    networks = registry().networks.values()
+    loopback = settings.DEVNET_WALLET_URL.startswith("http://127.0.0.1:")
+    return settings.DEVNET and loopback and all(one.is_devnet for one in networks)
+
+
+def _invoice(token: str) -> Invoice:
+    return get_object_or_404(Invoice.objects.select_related("shop"), token=token)
+
+
+def _view(option: PaymentOption) -> OptionView:
+    asset = asset_of(option)
+    uri = uri_of(option) if option.address else ""
+    # Wallets misread token URIs, so a token's QR is the plain address.
+    content = option.address if asset.contract else uri
+    return OptionView(
+        asset=option.asset,
+        symbol=asset.symbol,
+        name=asset.name,
+        network=registry().networks[option.network].name,
+        amount=coins(int(option.quantity), asset.decimals),
+        address=option.address,
+        uri=uri,
+        qr=_qr(content) if content else "",
+    )
+
+
+def _qr(content: str) -> str:
+    drawn = segno.make(content, error="m", micro=False)
+    svg = drawn.svg_inline(border=4, omitsize=True, svgclass="qr", lineclass=None, light="#fff")
+    return mark_safe(svg)  # noqa: S308 -- segno's own drawing; the content is only modules
