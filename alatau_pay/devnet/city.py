@@ -107,8 +107,11 @@ class City:
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 -- our own loopback
                 return
             time.sleep(0.1)
-        tail = (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
-        raise CityDidNotStartError(f"{name} did not start. The end of its log:\n{tail}")
+        raise CityDidNotStartError(f"{name} did not start. The end of its log:\n{self.log_of(name)}")
+
+    def log_of(self, name: str) -> str:
+        """The end of what a process has printed."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-3000:]
 
 
 @contextmanager

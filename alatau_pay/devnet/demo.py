@@ -23,7 +23,7 @@ from alatau_pay.engines import EngineError
 if TYPE_CHECKING:
     from merchants.models import Invoice, Shop
 
-PAY_WITHIN_S = 60.0
+PAY_WITHIN_S = 30.0
 
 
 def say(text: str, *, since: float) -> None:
@@ -130,6 +130,7 @@ def follow(invoice: "Invoice", city: City, *, since: float) -> bool:
             say("  a block was mined on both networks", since=since)
         time.sleep(0.05)
     print(f"The invoice did not settle within {PAY_WITHIN_S:.0f} s.", file=sys.stderr)
+    print(f"The end of the worker's log:\n{city.log_of('worker')}", file=sys.stderr)
     return False
 
 

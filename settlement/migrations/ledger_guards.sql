@@ -2,10 +2,15 @@
 
 CREATE FUNCTION settlement_entry_balances() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    id_of_entry bigint := CASE TG_TABLE_NAME WHEN 'settlement_posting' THEN NEW.entry_id ELSE NEW.id END;
+    id_of_entry bigint;
     total numeric;
     lines bigint;
 BEGIN
+    IF TG_TABLE_NAME = 'settlement_posting' THEN
+        id_of_entry := NEW.entry_id;
+    ELSE
+        id_of_entry := NEW.id;
+    END IF;
     SELECT coalesce(sum(amount_tiyn), 0), count(*) INTO total, lines
         FROM settlement_posting WHERE entry_id = id_of_entry;
     IF lines < 2 THEN
