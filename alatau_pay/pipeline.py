@@ -13,7 +13,8 @@ import structlog
 from celery import shared_task
 
 from chains.assets import Network
-from chains.networks import Node, node_for, registry
+from chains.networks import node_for, registry
+from chains.nodes import Node
 from chains.scanning import scan_network as scan
 from merchants.invoices import apply_transfers as apply_changes
 from merchants.invoices import expire_invoices as expire

@@ -54,7 +54,9 @@ if not SECRET_KEY:
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "http://127.0.0.1:8000")
 LIVE_URL = os.environ.get("LIVE_URL", "")
 ALLOWED_HOSTS = [
-    host for host in os.environ.get("ALLOWED_HOSTS", urlsplit(PUBLIC_URL).hostname).split(",") if host
+    host
+    for host in os.environ.get("ALLOWED_HOSTS", urlsplit(PUBLIC_URL).hostname or "").split(",")
+    if host
 ]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
@@ -118,7 +120,9 @@ DATABASES = {"default": database_from(os.environ.get("DATABASE_URL", "postgresql
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+}
 
 LANGUAGE_CODE = "kk"
 LANGUAGES = [("kk", _("Kazakh")), ("ru", _("Russian")), ("en", _("English"))]

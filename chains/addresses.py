@@ -28,9 +28,7 @@ def allocate_address(*, network: Network, reference: str) -> AllocatedAddress:
     network's addresses until the caller's transaction ends (R32).
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [network.caip2]
-        )
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [network.caip2])
     row = Address.objects.filter(network=network.caip2, reference=reference).first()
     if row is None:
         derive = _bitcoin if network.kind is NetworkKind.BITCOIN else _evm

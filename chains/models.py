@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
+from typing_extensions import override
 
 
 class TransferState(models.TextChoices):
@@ -23,6 +24,7 @@ class Cursor(models.Model):
     revision = models.BigIntegerField(default=0)
     scanned_at = models.DateTimeField(auto_now=True)
 
+    @override
     def __str__(self) -> str:
         return f"{self.network} at {self.height}"
 
@@ -47,6 +49,7 @@ class Block(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.height} {self.hash}"
 
@@ -68,9 +71,12 @@ class Address(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["network", "script"], name="address_unique"),
             models.UniqueConstraint(fields=["network", "reference"], name="address_one_each"),
-            models.UniqueConstraint(fields=["network", "wallet", "index"], name="address_index_once"),
+            models.UniqueConstraint(
+                fields=["network", "wallet", "index"], name="address_index_once"
+            ),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.text
 
@@ -108,6 +114,7 @@ class Transfer(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.txid} {self.position}"
 
@@ -123,5 +130,6 @@ class Inclusion(models.Model):
             models.UniqueConstraint(fields=["transfer", "block"], name="inclusion_once")
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.transfer_id} in {self.block_id}"

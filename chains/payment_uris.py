@@ -29,7 +29,9 @@ class PaymentRequest:
     token: str | None = None
 
 
-def payment_uri(*, network: Network, asset: Asset, address: str, value: int, label: str = "") -> str:
+def payment_uri(
+    *, network: Network, asset: Asset, address: str, value: int, label: str = ""
+) -> str:
     """Write the URI that asks for ``value`` base units of ``asset`` to ``address``."""
     if network.kind is NetworkKind.BITCOIN:
         query = {"amount": f"{Decimal(value).scaleb(-asset.decimals):f}"}

@@ -105,9 +105,7 @@ def _ours(network: str, outputs: Sequence[Output]) -> list[tuple[Output, Address
     scripts = {output.script for output in outputs}
     known = Address.objects.filter(network=network, script__in=scripts) if scripts else []
     by_script = {bytes(address.script): address for address in known}
-    return [
-        (output, by_script[output.script]) for output in outputs if output.script in by_script
-    ]
+    return [(output, by_script[output.script]) for output in outputs if output.script in by_script]
 
 
 def _upsert(
@@ -178,7 +176,7 @@ def _finalise(cursor: Cursor, final_height: int) -> None:
     included = Transfer.objects.filter(network=cursor.network, state=TransferState.INCLUDED)
     ripe = included.filter(
         models.Q(block__height__lte=cursor.height + 1 - F("maturity")),
-        block__height__lte=final_height
+        block__height__lte=final_height,
     )
     for transfer in ripe.order_by("pk"):
         cursor.revision += 1

@@ -166,7 +166,9 @@ def expire_invoices(*, limit: int = 500) -> int:
 def _is_blind(invoice: Invoice) -> bool:
     networks = invoice.options.exclude(address="").values_list("network", flat=True).distinct()
     now = timezone.now()
-    return any((scanned_at(network=one) or now - 2 * BLIND_AFTER) < now - BLIND_AFTER for one in networks)
+    return any(
+        (scanned_at(network=one) or now - 2 * BLIND_AFTER) < now - BLIND_AFTER for one in networks
+    )
 
 
 def _apply(invoice: Invoice, facts: list[TransferFact]) -> None:

@@ -113,9 +113,7 @@ def _free_source(source: str) -> str:
     return source if times == 0 else f"{source} again {times}"
 
 
-def _booked(
-    source: str, *, quote: Quote, quantity: int, beneficiary: str
-) -> ReceiptBooked | None:
+def _booked(source: str, *, quote: Quote, quantity: int, beneficiary: str) -> ReceiptBooked | None:
     entry = JournalEntry.objects.filter(subject=source, reverses=None, reversed_by=None).first()
     if entry is None:
         return None

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from django.contrib.postgres.functions import TransactionNow
 from django.db import models
+from typing_extensions import override
 
 
 class Quote(models.Model):
@@ -34,6 +35,7 @@ class Quote(models.Model):
             )
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.quantity} of {self.asset}"
 
@@ -50,6 +52,7 @@ class Account(models.Model):
             models.UniqueConstraint(fields=["code", "beneficiary"], name="account_unique")
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.code}:{self.beneficiary}" if self.beneficiary else self.code
 
@@ -73,6 +76,7 @@ class JournalEntry(models.Model):
     class Meta:
         verbose_name_plural = "journal entries"
 
+    @override
     def __str__(self) -> str:
         return f"{self.kind} {self.source}"
 
@@ -89,5 +93,6 @@ class Posting(models.Model):
     class Meta:
         indexes: ClassVar = [models.Index(fields=["account", "entry"], name="posting_account")]
 
+    @override
     def __str__(self) -> str:
         return f"{self.account_id}: {self.amount_tiyn}"

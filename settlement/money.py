@@ -13,8 +13,8 @@ PRICE_TIYN_DIGITS = 18
 
 
 def exact_int(value: object, *, name: str) -> int:
-    """Return ``value`` if it is an int; raise TypeError for anything else, a float above all (R121)."""
-    if type(value) is not int:
+    """Return ``value`` if it is an int; raise TypeError for anything else (R121)."""
+    if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     return value
 

@@ -29,16 +29,16 @@ if "PYTEST_XDIST_WORKER" not in os.environ and not (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--cases", action="store_true", help="list the numbered cases with their tests")
+    parser.addoption(
+        "--cases", action="store_true", help="list the numbered cases with their tests"
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.getoption("--cases"):
         return
     covered = sorted(
-        (mark.args[0], item.nodeid)
-        for item in session.items
-        for mark in item.iter_markers("case")
+        (mark.args[0], item.nodeid) for item in session.items for mark in item.iter_markers("case")
     )
     for number, nodeid in covered:
         print(f"{number:6} {nodeid}")  # noqa: T201

@@ -25,7 +25,10 @@ def test_a_planted_breach_is_caught(contract: str, tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     command = [
-        str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--contract", contract,
+        str(Path(sys.executable).with_name("lint-imports")),
+        "--no-cache",
+        "--contract",
+        contract,
     ]
     clean = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert clean.returncode == 0, clean.stdout

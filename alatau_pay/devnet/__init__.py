@@ -1,1 +1,1 @@
-"""A Bitcoin node, an EVM node and a resident's wallet on one machine: for the demo and the tests."""
+"""Both kinds of node and a resident's wallet on one machine: for the demo and the tests."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from rlp import encode as rlp_encode
 from web3 import HTTPProvider, Web3
+from web3.types import Wei
 
 from alatau_pay.devnet.contracts import artefact
 from alatau_pay.devnet.processes import free_port, running
@@ -40,7 +42,7 @@ class EvmDevnet:
         """Connect anew."""
         return Web3(HTTPProvider(self.url, request_kwargs={"timeout": 30}))
 
-    def rpc(self, method: str, *params: object) -> Any:  # noqa: ANN401 -- JSON
+    def rpc(self, method: str, *params: str) -> Any:  # noqa: ANN401 -- JSON
         """Call a method of anvil's own; raises RuntimeError with its error."""
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
         answer = requests.post(self.url, json=body, timeout=30).json()
@@ -57,7 +59,7 @@ class EvmDevnet:
         web3 = self.web3()
         to = to_checksum_address(address)
         if token is None:
-            sent = web3.eth.send_transaction({"from": self.resident, "to": to, "value": value})
+            sent = web3.eth.send_transaction({"from": self.resident, "to": to, "value": Wei(value)})
         else:
             contract = web3.eth.contract(to_checksum_address(token), abi=artefact("TestUSDT").abi)
             sent = contract.functions.transfer(to, value).transact({"from": self.resident})
@@ -76,7 +78,7 @@ def start_anvil(folder: Path) -> Iterator[EvmDevnet]:
     command = [*anvil_command(), "--host", "127.0.0.1", "--port", str(port), "--silent"]
     command += ["--slots-in-an-epoch", "1", "--chain-id", str(CHAIN_ID), "--mnemonic", MNEMONIC]
     with running(command, folder=folder, name="anvil", answers=web3.is_connected):
-        operator, resident, treasury = web3.eth.accounts[0], web3.eth.accounts[1], web3.eth.accounts[9]
+        operator, resident, treasury = itemgetter(0, 1, 9)(list(web3.eth.accounts))
         # The two name each other, so the factory's address is foretold from its deployer's nonce.
         nonce = web3.eth.get_transaction_count(operator)
         foretold = keccak(rlp_encode([bytes.fromhex(operator[2:]), nonce + 1]))[12:]

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from alatau_pay.devnet.nodes import Devnet, start_devnet
 from alatau_pay.devnet.processes import free_port
 from alatau_pay.devnet.wallet_service import serve_wallet
@@ -107,7 +109,9 @@ class City:
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 -- our own loopback
                 return
             time.sleep(0.1)
-        raise CityDidNotStartError(f"{name} did not start. The end of its log:\n{self.log_of(name)}")
+        raise CityDidNotStartError(
+            f"{name} did not start. The end of its log:\n{self.log_of(name)}"
+        )
 
     def log_of(self, name: str) -> str:
         """The end of what a process has printed."""
@@ -168,6 +172,7 @@ class Miner(threading.Thread):
         super().__init__(daemon=True)
         self.devnet, self.every_s, self.stopped = devnet, every_s, threading.Event()
 
+    @override
     def run(self) -> None:
         """Mine until ``stopped`` is set."""
         while not self.stopped.wait(self.every_s):

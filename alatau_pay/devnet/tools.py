@@ -46,7 +46,11 @@ def anvil_command() -> list[str]:
             if npm is None:
                 raise ToolMissingError("anvil needs npm, or set ANVIL=/path/to/anvil.")
             # Not `npm ci`: it refuses a lock without the other platforms' optional packages.
-            _run([npm, "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], "ANVIL", cwd=NPM_FOLDER)
+            _run(
+                [npm, "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"],
+                "ANVIL",
+                cwd=NPM_FOLDER,
+            )
     found = list(packages.glob("anvil-*/bin/anvil"))
     if not found:
         raise ToolMissingError("npm has no anvil for this machine: set ANVIL=/path/to/anvil.")
@@ -55,7 +59,9 @@ def anvil_command() -> list[str]:
 
 def _fetch_bitcoind(root: Path) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-        raise ToolMissingError("No bitcoind here: install Bitcoin and set BITCOIND=/path/to/bitcoind.")
+        raise ToolMissingError(
+            "There is no bitcoind: install it and set BITCOIND=/path/to/bitcoind."
+        )
     shutil.rmtree(root, ignore_errors=True)
     for folder in ("apt/lists/partial", "apt/archives/partial", "apt/empty", "apt/debs"):
         (root / folder).mkdir(parents=True)
@@ -96,7 +102,9 @@ def _libraries(listing: str) -> set[str]:
 def _mirror() -> str:
     """The Debian mirror that this host itself uses."""
     listing = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], "BITCOIND")
-    mirrors = [uri.rstrip("/") for uri in listing.splitlines() if uri.rstrip("/").endswith("/debian")]
+    mirrors = [
+        uri.rstrip("/") for uri in listing.splitlines() if uri.rstrip("/").endswith("/debian")
+    ]
     if not mirrors:
         raise ToolMissingError("This host names no Debian mirror: set BITCOIND=/path/to/bitcoind.")
     return mirrors[0]

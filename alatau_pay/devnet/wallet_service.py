@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from typing_extensions import override
+
 from alatau_pay.devnet.wallet import ResidentWallet
 
 BODY_BYTES_MAX = 4096
@@ -18,7 +20,7 @@ def serve_wallet(wallet: ResidentWallet) -> Iterator[str]:
     path = f"/{secrets.token_urlsafe(16)}"
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 -- the name that http.server calls
+        def do_POST(self) -> None:
             length = int(self.headers.get("Content-Length", 0))
             if self.path != path or length > BODY_BYTES_MAX:
                 self.send_error(404)
@@ -33,6 +35,7 @@ def serve_wallet(wallet: ResidentWallet) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
 
+        @override
         def log_message(self, *_arguments: object) -> None:
             """Stay silent: the demo says what happens."""
 

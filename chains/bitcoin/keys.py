@@ -59,16 +59,22 @@ def parse_account_key(text: str, *, network: str) -> AccountKey:
     try:
         decoded = CBase58Data(cleaned)
     except (Base58Error, ValueError, IndexError):
-        raise AccountKeyError("This is not an extended public key: its checksum is wrong.") from None
+        raise AccountKeyError(
+            "This is not an extended public key: its checksum is wrong."
+        ) from None
     raw = bytes([decoded.nVersion]) + bytes(decoded)
     version = raw[:4]
     # 0x80 and 0xef start a single private key in wallet import format.
     if version in PRIVATE_VERSIONS or raw[0] in {0x80, 0xEF}:
-        raise PrivateKeyRefusedError("This is a private key. Export the extended PUBLIC key instead.")
+        raise PrivateKeyRefusedError(
+            "This is a private key. Export the extended PUBLIC key instead."
+        )
     hrp = HRP_BY_NETWORK.get(network)
     expected = {XPUB, ZPUB} if network == MAINNET else {TPUB, VPUB}
     if hrp is None or version not in expected or len(raw) != 78:
-        raise AccountKeyError("This extended public key belongs to another network or address type.")
+        raise AccountKeyError(
+            "This extended public key belongs to another network or address type."
+        )
     if raw[4] != ACCOUNT_DEPTH or int.from_bytes(raw[9:13], "big") < HARDENED:
         raise AccountKeyError("This is not an account key (m/84'/coin'/account', depth 3).")
     plain = (XPUB if network == MAINNET else TPUB) + raw[4:]
@@ -78,7 +84,8 @@ def parse_account_key(text: str, *, network: str) -> AccountKey:
 
 def receive_script(account: AccountKey, index: int) -> bytes:
     """Return the P2WPKH scriptPubKey of the receiving address ``index`` (path 0/index)."""
-    return b"\x00\x14" + Hash160(account.key.get_pubkey_from_path([0, index]))
+    public_key = account.key.get_pubkey_from_path([0, index])
+    return b"\x00\x14" + bytes(Hash160(public_key))
 
 
 def address_of(account: AccountKey, script: bytes) -> str:

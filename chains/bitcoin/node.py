@@ -48,9 +48,11 @@ class BitcoinNode:
     def block_at(self, height: int) -> BlockRef:
         """The block at ``height`` of the best chain."""
         block_hash = self._call("getblockhash", height)
-        header = _parse(CBlockHeader, self._call("getblockheader", block_hash, False))  # noqa: FBT003
+        header = _parse(CBlockHeader, self._call("getblockheader", block_hash, False))
         if b2lx(header.GetHash()) != block_hash:
-            raise NodeContradictionError(f"{self.network.name}: header and hash differ at {height}.")
+            raise NodeContradictionError(
+                f"{self.network.name}: header and hash differ at {height}."
+            )
         return BlockRef(
             height=height,
             hash=block_hash,

@@ -7,6 +7,7 @@ from typing import Any, Final
 import requests
 from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
+from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
 from web3.exceptions import Web3Exception
 
@@ -61,19 +62,20 @@ class EvmNode:
         )
 
     def outputs_of(self, block: BlockRef) -> Sequence[Output]:
-        """The payments of a block's successful transactions, asked for by the block's hash (R40)."""
-        block_hash = "0x" + block.hash
+        """The payments of a block's successful transactions, asked for by its hash (R40)."""
+        block_hash = HexBytes(block.hash)
         full = self._ask(
-            "eth_getBlockByHash", lambda: self._web3.eth.get_block(block_hash, full_transactions=True)
+            "eth_getBlockByHash",
+            lambda: self._web3.eth.get_block(block_hash, full_transactions=True),
         )
         receipts = (
-            self._ask(
-                "eth_getBlockReceipts", lambda: self._web3.eth.get_block_receipts(block_hash)
-            )
+            self._ask("eth_getBlockReceipts", lambda: self._web3.eth.get_block_receipts(block_hash))
             if full["transactions"]
             else []
         )
-        if [tx["hash"] for tx in full["transactions"]] != [one["transactionHash"] for one in receipts]:
+        if [tx["hash"] for tx in full["transactions"]] != [
+            one["transactionHash"] for one in receipts
+        ]:
             raise NodeContradictionError(
                 f"{self.network.name}: block and receipts differ at {block.height}."
             )

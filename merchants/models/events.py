@@ -4,6 +4,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
+from typing_extensions import override
 
 from merchants.models.invoices import Invoice
 
@@ -20,6 +21,7 @@ class OutboxEvent(models.Model):
     class Meta:
         ordering: ClassVar = ["created_at"]
 
+    @override
     def __str__(self) -> str:
         return self.type
 
@@ -30,5 +32,6 @@ class TransferCursor(models.Model):
     network = models.CharField(max_length=60, unique=True)
     revision = models.BigIntegerField(default=0)
 
+    @override
     def __str__(self) -> str:
         return f"{self.network} at {self.revision}"

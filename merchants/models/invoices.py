@@ -5,6 +5,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
+from typing_extensions import override
 
 from merchants.models.shops import Shop
 
@@ -49,6 +50,7 @@ class Invoice(models.Model):
             )
         ]
 
+    @override
     def __str__(self) -> str:
         return self.token
 
@@ -69,6 +71,7 @@ class PaymentOption(models.Model):
             models.UniqueConstraint(fields=["invoice", "asset"], name="option_once_per_asset")
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.invoice_id} {self.asset}"
 
@@ -88,5 +91,6 @@ class InvoicePayment(models.Model):
     class Meta:
         ordering: ClassVar = ["pk"]
 
+    @override
     def __str__(self) -> str:
         return self.identity

@@ -4,6 +4,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
+from typing_extensions import override
 
 from merchants.identifiers import validate_bin_or_iin, validate_iban
 
@@ -16,6 +17,7 @@ class Merchant(models.Model):
     bin_or_iin = models.CharField(max_length=12, validators=[validate_bin_or_iin])
     iban = models.CharField(max_length=20, validators=[validate_iban])
 
+    @override
     def __str__(self) -> str:
         return self.legal_name
 
@@ -38,5 +40,6 @@ class Shop(models.Model):
     class Meta:
         ordering: ClassVar = ["name"]
 
+    @override
     def __str__(self) -> str:
         return self.name

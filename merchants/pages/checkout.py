@@ -9,7 +9,7 @@ import segno
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils.html import mark_safe
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -46,7 +46,9 @@ def show(request: HttpRequest, token: str) -> HttpResponse:
     listed = registry()
     # An asset that left the registry takes no new payment.
     views = [_view(option) for option in options if option.asset in listed.assets]
-    chosen = next((one for one in views if one.asset == request.GET.get("asset") and one.address), None)
+    chosen = next(
+        (one for one in views if one.asset == request.GET.get("asset") and one.address), None
+    )
     context = {
         "invoice": invoice,
         "amount": tenge(invoice.amount_tiyn, get_language() or settings.LANGUAGE_CODE),
@@ -87,7 +89,9 @@ def test_pay(request: HttpRequest, token: str) -> HttpResponse:
     if not _has_test_wallet():
         raise Http404
     asset = request.POST.get("asset", "")
-    option = get_object_or_404(PaymentOption.objects.exclude(address=""), invoice__token=token, asset=asset)
+    option = get_object_or_404(
+        PaymentOption.objects.exclude(address=""), invoice__token=token, asset=asset
+    )
     body = json.dumps({"uri": uri_of(option)}).encode()
     with urllib.request.urlopen(settings.DEVNET_WALLET_URL, body, timeout=TEST_WALLET_S_MAX):  # noqa: S310 -- loopback, checked
         response = redirect("checkout:show", token=token)
@@ -123,7 +127,9 @@ def _view(option: PaymentOption) -> OptionView:
     )
 
 
-def _qr(content: str) -> str:
+def _qr(content: str) -> SafeString:
     drawn = segno.make(content, error="m", micro=False)
-    svg = drawn.svg_inline(border=4, omitsize=True, svgclass="qr", lineclass=None, light="#fff")
+    svg: str = drawn.svg_inline(
+        border=4, omitsize=True, svgclass="qr", lineclass=None, light="#fff"
+    )
     return mark_safe(svg)  # noqa: S308 -- segno's own drawing; the content is only modules

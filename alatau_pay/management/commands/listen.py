@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from typing_extensions import override
 
 from alatau_pay.celery import app
 from alatau_pay.listening import listen
@@ -16,7 +17,8 @@ class Command(BaseCommand):
 
     help = "Listen to the nodes and poke scans; the beat schedule works without it, only slower."
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 -- Django's own shape
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
         """Run until interrupted."""
         app.set_current()
         try:

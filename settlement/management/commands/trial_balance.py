@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from typing_extensions import override
 
 from settlement.ledger import trial_balance
 from settlement.reports import render_trial_balance
@@ -13,7 +14,8 @@ class Command(BaseCommand):
 
     help = "Print every account's balance and the difference of all, which must be zero."
 
-    def handle(self, *args: Any, **options: Any) -> None:  # noqa: ANN401, ARG002 -- Django's shape
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
         """Print the table."""
         balance = trial_balance()
         self.stdout.write(render_trial_balance(balance))
