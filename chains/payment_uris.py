@@ -45,7 +45,7 @@ def payment_uri(
 
 
 def parse_payment_uri(text: str) -> PaymentRequest:
-    """Read a BIP-21 or EIP-681 URI; raises PaymentUriError, also for parameters it must not skip."""
+    """Read a BIP-21 or EIP-681 URI; raises PaymentUriError, also for a req- parameter."""
     if text.lower().startswith("bitcoin:"):
         return _bip21(text)
     match = EIP681.fullmatch(text)

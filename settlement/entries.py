@@ -103,7 +103,7 @@ def paid_tiyn_of(*, sources: Sequence[str]) -> int:
 
 
 def reverse_receipt(*, source: str, reason: str, effective_at: datetime) -> bool:
-    """Undo a receipt that the chain took back, by a mirrored entry; False if it was never booked."""
+    """Undo a receipt that the chain took back, by a mirrored entry; False if none stands."""
     return reverse_entry(subject=source, reason=reason, effective_at=effective_at) is not None
 
 

@@ -12,7 +12,7 @@ PRICE_TIYN_DIGITS = 18
 """Fractional digits that a price in tiyn keeps."""
 
 
-def exact_int(value: object, *, name: str) -> int:
+def exact_int(value: int, *, name: str) -> int:
     """Return ``value`` if it is an int; raise TypeError for anything else (R121)."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")

@@ -1,1 +1,46 @@
-"""What all rooms' tests share: the engines (see ``plugin``) and the devnet."""
+"""What all rooms' tests share: the devnet, its registry, an approved shop, and a ledger to flush."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from pytest_django.fixtures import Settings
+
+from alatau_pay.devnet.nodes import Devnet, start_devnet
+from merchants.models import Merchant, Shop
+
+
+@pytest.fixture(scope="session")
+def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
+    """Both nodes, once for each test process."""
+    with start_devnet(tmp_path_factory.mktemp("nodes")) as running:
+        yield running
+
+
+@pytest.fixture
+def networks(devnet: Devnet, tmp_path: Path, settings: Settings) -> Devnet:
+    """The devnet, named in the settings, to be scanned from the present tips."""
+    path = tmp_path / "networks.json"
+    devnet.write_networks_file(path)
+    settings.NETWORKS_FILE = str(path)
+    return devnet
+
+
+@pytest.fixture
+def shop(db: None) -> Shop:
+    """Aigul's shop, approved."""
+    merchant = Merchant.objects.create(
+        legal_name="ЖШС «Дүкен»", bin_or_iin="250140000409", iban="KZ41722C000000000001"
+    )
+    return Shop.objects.create(merchant=merchant, name="Дүкен", status=Shop.Status.APPROVED)
+
+
+@pytest.fixture
+def committed(transactional_db: None) -> Iterator[None]:
+    """A database whose transactions really commit, and whose ledger the test may flush after."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = DEFAULT")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")

@@ -44,7 +44,7 @@ class EvmDevnet:
 
     def rpc(self, method: str, *params: str) -> Any:  # noqa: ANN401 -- JSON
         """Call a method of anvil's own; raises RuntimeError with its error."""
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
+        body: Any = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
         answer = requests.post(self.url, json=body, timeout=30).json()
         if "error" in answer:
             raise RuntimeError(str(answer["error"]))

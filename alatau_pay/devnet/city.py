@@ -101,7 +101,7 @@ class City:
         self.processes.clear()
 
     def wait_for(self, name: str, url: str, *, timeout_s: float = 40.0) -> None:
-        """Wait until ``url`` answers; raise CityDidNotStartError when its process ended or hangs."""
+        """Wait until ``url`` answers; raises CityDidNotStartError when it never does."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self.processes[name].poll() is not None:

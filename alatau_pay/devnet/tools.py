@@ -72,7 +72,8 @@ def _fetch_bitcoind(root: Path) -> None:
     (apt / "apt.conf").write_text(
         f'Dir::Etc::sourcelist "{apt}/sources.list";\nDir::Etc::sourceparts "{apt}/empty";\n'
         f'Dir::Etc::preferences "{apt}/none";\nDir::Etc::preferencesparts "{apt}/empty";\n'
-        f'Dir::State "{apt}";\nDir::State::lists "{apt}/lists";\nDir::State::status "{apt}/status";\n'
+        f'Dir::State "{apt}";\nDir::State::lists "{apt}/lists";\n'
+        f'Dir::State::status "{apt}/status";\n'
         f'Dir::Cache "{apt}";\nDir::Cache::archives "{apt}/archives";\n'
         'APT::Sandbox::User "";\nAcquire::Languages "none";\n'
     )

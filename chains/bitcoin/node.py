@@ -37,7 +37,7 @@ class BitcoinNode:
         genesis = self._call("getblockhash", 0)
         if genesis[:32] != network.caip2.partition(":")[2]:
             raise WrongChainError(
-                f"The node of {network.name} in NETWORKS_FILE is on another chain: its genesis block "
+                f"The node of {network.name} in NETWORKS_FILE is on another chain: its genesis "
                 f"is {genesis[:32]}, the registry says {network.caip2}."
             )
 
