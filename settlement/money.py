@@ -14,7 +14,7 @@ PRICE_TIYN_DIGITS = 18
 
 def exact_int(value: int, *, name: str) -> int:
     """Return ``value`` if it is an int; raise TypeError for anything else (R121)."""
-    if not isinstance(value, int) or isinstance(value, bool):
+    if type(value) is not int:
         raise TypeError(f"{name} must be an int, not {type(value).__name__}")
     return value
 
@@ -28,7 +28,8 @@ def worth_rounded_down(*, quantity: int, price_tiyn: Decimal, decimals: int) -> 
 def quantity_rounded_up(*, amount_tiyn: int, price_tiyn: Decimal, decimals: int) -> int:
     """Base units that are worth at least ``amount_tiyn``: in the shop's favour (R122)."""
     exact_int(amount_tiyn, name="amount_tiyn")
-    return ceil(Fraction(amount_tiyn) * 10**decimals / Fraction(price_tiyn))
+    units_of_one_coin: int = 10**decimals
+    return ceil(Fraction(amount_tiyn) * units_of_one_coin / Fraction(price_tiyn))
 
 
 def price_of_one_unit_rounded_up(*, price_tiyn: Decimal, decimals: int) -> Tiyn:

@@ -1,4 +1,4 @@
-"""What all rooms' tests share: the devnet, its registry, an approved shop, and a ledger to flush."""
+"""What all rooms' tests share: the devnet, its registry, an approved shop, a ledger to flush."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -51,7 +51,7 @@ def test_bitcoind_derives_the_same(devnet: Devnet) -> None:
     "secret",
     [
         ZPRV,
-        "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about",
+        " ".join(["abandon"] * 11 + ["about"]),
         "5HueCGU8rMjxEXxiPuD5BDku4MkFqeZyd4dZ1jvhTVqvbTLvyTJ",
     ],
 )

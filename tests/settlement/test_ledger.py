@@ -117,15 +117,20 @@ def test_an_unbalanced_entry_is_refused_before_the_database() -> None:
         post_entry(kind="test", source="x", subject="x", lines=lines, effective_at=NOW)
 
 
+@transaction.atomic
+def write_by_hand(*amounts_tiyn: int) -> None:
+    account = Posting.objects.all()[0].account
+    entry = JournalEntry.objects.create(kind="t", source="s", subject="s", effective_at=NOW)
+    for amount_tiyn in amounts_tiyn:
+        Posting.objects.create(entry=entry, account=account, amount_tiyn=amount_tiyn)
+
+
 def test_the_database_refuses_an_unbalanced_entry(committed: None) -> None:
     book(quote(), 10_000)
-    account = Posting.objects.all()[0].account
-    with pytest.raises(IntegrityError, match="out of balance by 7"), transaction.atomic():
-        entry = JournalEntry.objects.create(kind="t", source="s", subject="s", effective_at=NOW)
-        for amount in (10, -3):
-            Posting.objects.create(entry=entry, account=account, amount_tiyn=amount)
-    with pytest.raises(IntegrityError, match="fewer than two"), transaction.atomic():
-        JournalEntry.objects.create(kind="t", source="s", subject="s", effective_at=NOW)
+    with pytest.raises(IntegrityError, match="out of balance by 7"):
+        write_by_hand(10, -3)
+    with pytest.raises(IntegrityError, match="fewer than two"):
+        write_by_hand()
 
 
 def test_a_closed_entry_takes_no_more_postings(committed: None) -> None:

@@ -1,0 +1,133 @@
+"""The whole city in its real processes: a resident in a browser, and workers that are killed."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from alatau_pay.devnet.city import REPOSITORY, City, city_in
+
+pytestmark = pytest.mark.xdist_group("city")
+
+ISSUE = """
+import django; django.setup()
+from alatau_pay.devnet.demo import approved_shop, asset_named
+from merchants.invoices import choose_option, issue_invoice, uri_of
+invoice = issue_invoice(shop_id=approved_shop().id, amount_tiyn=450_000)
+for symbol in ("BTC", "USDT"):
+    print(uri_of(choose_option(invoice=invoice, asset=asset_named(symbol))))
+print(invoice.token, invoice.shop_id)
+"""
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
+    """A city with engines of its own, as in the demo."""
+    given = {key: os.environ.pop(key) for key in ("DATABASE_URL", "REDIS_URL")}
+    try:
+        with city_in(tmp_path_factory.mktemp("c")) as running:
+            yield running
+    finally:
+        os.environ.update(given)
+
+
+def issue(city: City) -> tuple[dict[str, str], str, str]:
+    """Issue an invoice; returns its URIs by coin, its token and its shop's id."""
+    done = subprocess.run(
+        [sys.executable, "-c", ISSUE],
+        cwd=REPOSITORY,
+        env=dict(city.environment),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    bitcoin, usdt, names = done.stdout.splitlines()
+    token, shop = names.split()
+    return {"BTC": bitcoin, "USDT": usdt}, token, shop
+
+
+def wait_until(what: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def query(city: City, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+    with psycopg.connect(city.environment["DATABASE_URL"], autocommit=True) as connection:
+        return connection.execute(sql, parameters).fetchall()
+
+
+def owed_tiyn(city: City, shop: str) -> object:
+    sql = """SELECT -coalesce(sum(amount_tiyn), 0) FROM settlement_posting p
+             JOIN settlement_account a ON a.id = p.account_id
+             WHERE a.code = 'merchant_payable' AND a.beneficiary = %s"""
+    return query(city, sql, shop)[0][0]
+
+
+@pytest.mark.case("R113")
+@pytest.mark.parametrize(
+    "table",
+    [
+        "chains_transfer",
+        "merchants_transfercursor",
+        "merchants_invoicepayment",
+        "settlement_posting",
+        "merchants_outboxevent",
+    ],
+)
+@pytest.mark.parametrize("coin", ["BTC", "USDT"])
+def test_a_worker_killed_between_any_two_steps_settles_once(
+    city: City, table: str, coin: str
+) -> None:
+    """A lock on the step's table holds the worker right there; then it is killed with -9."""
+    uris, token, shop = issue(city)
+    city.devnet.resident.pay(uris[coin])
+    blocked = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+    with psycopg.connect(city.environment["DATABASE_URL"]) as lock:
+        lock.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        city.devnet.bitcoin.mine(3)
+        city.devnet.evm.mine(3)
+        wait_until(lambda: bool(query(city, blocked, table)))
+        city.kill("worker")
+        lock.rollback()
+    city.start_worker()
+
+    status = "SELECT status FROM merchants_invoice WHERE token = %s"
+    wait_until(lambda: query(city, status, token) == [("settled",)])
+
+    assert owed_tiyn(city, shop) == 450_000
+    assert query(city, "SELECT sum(amount_tiyn) FROM settlement_posting") == [(0,)]
+    events = """SELECT count(*) FROM merchants_outboxevent e JOIN merchants_invoice i
+                ON i.id = e.invoice_id WHERE i.token = %s AND e.type = 'invoice.settled'"""
+    assert query(city, events, token) == [(1,)]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_resident_pays_and_sees_it_turn_green(city: City, width: int, tmp_path: Path) -> None:
+    _uris, token, _shop = issue(city)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": width, "height": 844}, locale="en")
+        errors: list[str] = []
+        page.on("console", lambda message: errors.append(message.text))
+        page.goto(f"{city.public_url}/i/{token}")
+        page.get_by_role("button", name="USDT").click()
+        expect(page.locator("svg.qr")).to_be_visible()
+        page.get_by_role("button", name="Pay with the test wallet").click()
+        expect(page.get_by_text("Payment detected")).to_be_visible()
+        city.devnet.evm.mine(3)
+        expect(page.get_by_role("heading", name="Paid")).to_be_visible(timeout=10_000)
+        overflow = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        assert not overflow
+        assert errors == []
+        browser.close()
