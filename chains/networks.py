@@ -15,6 +15,8 @@ from chains.evm.node import EvmNode
 from chains.nodes import Node, NodeUnavailableError
 
 CAIP2: Final = re.compile(r"(bip122:[0-9a-f]{32}|eip155:[1-9][0-9]{0,17})")
+DEVNETS: Final = frozenset({"bip122:0f9188f13cb7b2c71f2a335e3a4fc328", "eip155:31337"})
+"""A regtest bitcoind and a local EVM node: coins of no value."""
 CAIP19: Final = re.compile(CAIP2.pattern + r"/(slip44:[0-9]+|erc20:0x[0-9a-fA-F]{40})")
 
 
@@ -36,9 +38,13 @@ def registry() -> Registry:
         return Registry(networks={}, assets={})
     path = Path(settings.NETWORKS_FILE)
     try:
-        return _read(path, path.stat().st_mtime_ns)
+        listed = _read(path, path.stat().st_mtime_ns)
     except OSError as error:
         raise RegistryError(f"NETWORKS_FILE: {path} cannot be read ({error.strerror}).") from None
+    if settings.DEVNET and not all(one.is_devnet for one in listed.networks.values()):
+        # DEVNET brings fixed rates and a test wallet: never beside coins that are worth something.
+        raise RegistryError("DEVNET is on, but NETWORKS_FILE names a network that is no devnet.")
+    return listed
 
 
 @lru_cache(maxsize=4)
@@ -62,19 +68,25 @@ def _read(path: Path, _modified_ns: int) -> Registry:
 def _check(network: Network) -> None:
     if not CAIP2.fullmatch(network.caip2):
         raise RegistryError(f"NETWORKS_FILE: {network.caip2!r} is no CAIP-2 id.")
+    if network.is_devnet != (network.caip2 in DEVNETS):
+        raise RegistryError(f"NETWORKS_FILE: {network.name}: is_devnet is wrong for this network.")
     if not network.endpoints:
         raise RegistryError(f"NETWORKS_FILE: {network.name} names no endpoints.")
     if network.kind is NetworkKind.BITCOIN:
-        if network.final_confirmations < 1:
-            raise RegistryError(f"NETWORKS_FILE: {network.name}: final_confirmations is below 1.")
-        try:
-            parse_account_key(network.account_key, network=network.caip2)
-        except AccountKeyError as error:
-            raise RegistryError(f"NETWORKS_FILE: {network.name}: account_key: {error}") from None
+        _check_bitcoin(network)
         return
     for name in ("factory", "forwarder", "treasury"):
         if not re.fullmatch(r"0x[0-9a-fA-F]{40}", getattr(network, name)):
             raise RegistryError(f"NETWORKS_FILE: {network.name}: {name} is no address.")
+
+
+def _check_bitcoin(network: Network) -> None:
+    if network.final_confirmations < 1:
+        raise RegistryError(f"NETWORKS_FILE: {network.name}: final_confirmations is below 1.")
+    try:
+        parse_account_key(network.account_key, network=network.caip2)
+    except AccountKeyError as error:
+        raise RegistryError(f"NETWORKS_FILE: {network.name}: account_key: {error}") from None
 
 
 def node_for(network: Network) -> Node:

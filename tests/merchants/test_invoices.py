@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 
 from alatau_pay.devnet import anvil, bitcoind
 from alatau_pay.devnet.nodes import Devnet
-from chains.networks import node_for, registry
+from chains.networks import RegistryError, node_for, registry
 from chains.scanning import scan_network
 from merchants.invoices import (
     EDGES,
@@ -189,12 +189,18 @@ def test_the_test_wallet_exists_on_a_devnet_alone(
 
     settings.DEVNET_WALLET_URL = "http://127.0.0.1:9/x"
     assert "/test-pay" in client.get(f"/i/{invoice.token}?asset={option.asset}").content.decode()
-    registry_file = Path(settings.NETWORKS_FILE)
-    real = registry_file.read_text().replace('"is_devnet": true', '"is_devnet": false', 1)
-    registry_file.write_text(real)
+    settings.DEVNET = False
     assert client.post(url, {"asset": option.asset}).status_code == 404
-    page = client.get(f"/i/{invoice.token}?asset={option.asset}").content.decode()
-    assert "/test-pay" not in page
+
+    settings.DEVNET = True
+    registry_file = Path(settings.NETWORKS_FILE)
+    real = registry_file.read_text().replace("eip155:31337", "eip155:1")
+    registry_file.write_text(real)
+    with pytest.raises(RegistryError, match="is_devnet is wrong"):
+        registry()
+    registry_file.write_text(real.replace('"is_devnet": true}]', '"is_devnet": false}]'))
+    with pytest.raises(RegistryError, match="DEVNET is on"):
+        registry()
 
 
 @pytest.mark.parametrize("language", ["kk", "ru", "en"])
