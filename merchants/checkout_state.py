@@ -6,14 +6,19 @@ from django.utils import timezone
 
 from chains.networks import registry
 from chains.transfers import transfers_of
-from merchants.invoices import seconds_left
+from merchants.invoices import is_paid_in_full, seconds_left
 from merchants.models import Invoice
 
 
 def state_of(invoice: Invoice) -> dict[str, Any]:
     """Return the state as plain JSON: status, seconds left, and each payment's confirmations."""
     assets = registry().assets
+    facts = transfers_of(references=[str(invoice.pk)])
+    paid_in_full = is_paid_in_full(invoice)
     return {
+        # The page is drawn anew when this changes.
+        "version": f"{invoice.status} {paid_in_full} {invoice.payments.count()}",
+        "paid_in_full": paid_in_full,
         "status": invoice.status,
         "seconds_left": seconds_left(invoice, timezone.now()),
         "payments": [
@@ -23,6 +28,6 @@ def state_of(invoice: Invoice) -> dict[str, Any]:
                 "state": fact.state,
                 "confirmations": fact.confirmations,
             }
-            for fact in transfers_of(references=[str(invoice.pk)])
+            for fact in facts
         ],
     }

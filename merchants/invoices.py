@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from fractions import Fraction
+from math import ceil
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -113,14 +114,25 @@ def choose_option(*, invoice: Invoice, asset: str) -> PaymentOption:
     return option
 
 
+def is_paid_in_full(invoice: Invoice) -> bool:
+    """Whether what was seen of payments, final or not, reaches the amount."""
+    return _covered(invoice, COUNTED)
+
+
+def quantity_left(option: PaymentOption) -> int:
+    """Base units of the option's asset that would pay what is still due, rounded up."""
+    left = max(Fraction(0), 1 - _paid_part(option.invoice, COUNTED))
+    return ceil(left * int(option.quantity))
+
+
 def uri_of(option: PaymentOption) -> str:
-    """The payment URI for the whole of an option that has its address (BIP-21, EIP-681)."""
+    """The URI that pays what is left, for an option that has its address (BIP-21, EIP-681)."""
     listed = registry()
     return payment_uri(
         network=listed.networks[option.network],
         asset=listed.assets[option.asset],
         address=option.address,
-        value=int(option.quantity),
+        value=quantity_left(option),
     )
 
 
@@ -235,15 +247,15 @@ def _status_of(invoice: Invoice) -> Status:
 
 
 def _covered(invoice: Invoice, states: tuple[TransferState, ...]) -> bool:
-    """Whether payments in these states reach the amount, each part at its own quote (R28)."""
+    return _paid_part(invoice, states) >= 1
+
+
+def _paid_part(invoice: Invoice, states: tuple[TransferState, ...]) -> Fraction:
+    """What part of the amount came in time, each payment at its own quote (R28); exact."""
     due = {option.asset: int(option.quantity) for option in invoice.options.all()}
-    paid = invoice.payments.filter(state__in=states, on_time=True)
-    # In parts of the invoice, exactly: sum(paid / due) >= 1 over a common denominator.
-    common, total = 1, 0
-    for payment in paid.filter(asset__in=due):
-        total = total * due[payment.asset] + int(payment.quantity) * common
-        common *= due[payment.asset]
-    return total >= common and total > 0
+    paid = invoice.payments.filter(state__in=states, on_time=True, asset__in=due)
+    parts = (Fraction(int(one.quantity), due[one.asset]) for one in paid)
+    return sum(parts, start=Fraction(0))
 
 
 def _move(invoice: Invoice, status: Status) -> None:
@@ -256,11 +268,6 @@ def _move(invoice: Invoice, status: Status) -> None:
     invoice.settled_at = timezone.now() if status is Status.SETTLED else invoice.settled_at
     invoice.save(update_fields=["status", "settled_at"])
     record_event(invoice=invoice, kind=f"invoice.{status}", payload={"status": status})
-
-
-def payments_of(invoice: Invoice) -> QuerySet[InvoicePayment]:
-    """The payments that count for an invoice, oldest first."""
-    return invoice.payments.filter(state__in=COUNTED)
 
 
 def asset_of(option: PaymentOption) -> Asset:

@@ -17,7 +17,7 @@ from django.views.decorators.http import require_GET, require_POST
 from chains.networks import registry
 from merchants.checkout_state import state_of
 from merchants.formatting import coins, tenge
-from merchants.invoices import InvoiceError, asset_of, choose_option, uri_of
+from merchants.invoices import InvoiceError, asset_of, choose_option, quantity_left, uri_of
 from merchants.models import Invoice, PaymentOption
 
 TEST_WALLET_S_MAX: Final = 15
@@ -49,13 +49,16 @@ def show(request: HttpRequest, token: str) -> HttpResponse:
     chosen = next(
         (one for one in views if one.asset == request.GET.get("asset") and one.address), None
     )
+    state = state_of(invoice)
     context = {
         "invoice": invoice,
         "amount": tenge(invoice.amount_tiyn, get_language() or settings.LANGUAGE_CODE),
         "options": views,
         "chosen": chosen,
-        "state": state_of(invoice),
+        "state": state,
         "is_open": invoice.status in {Invoice.Status.NEW, Invoice.Status.PROCESSING},
+        # Nobody who has paid is shown where to pay again.
+        "is_due": not state["paid_in_full"],
         "live_url": f"{settings.LIVE_URL}/live/invoices/{invoice.token}",
         "test_wallet": _has_test_wallet(),
         "languages": settings.LANGUAGES,
@@ -119,7 +122,7 @@ def _view(option: PaymentOption) -> OptionView:
         symbol=asset.symbol,
         name=asset.name,
         network=registry().networks[option.network].name,
-        amount=coins(int(option.quantity), asset.decimals),
+        amount=coins(quantity_left(option), asset.decimals),
         address=option.address,
         uri=uri,
         qr=_qr(content) if content else "",

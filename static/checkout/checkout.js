@@ -23,7 +23,7 @@ const showTime = () => {
 if (countdown) { showTime(); setInterval(showTime, 1000); }
 
 const take = (state) => {
-  if (state.status !== page.dataset.status) {
+  if (state.version !== page.dataset.version) {
     if (state.status === "settled" && navigator.vibrate) navigator.vibrate(200);
     location.reload();
   }

@@ -1,5 +1,6 @@
 """The whole city in its real processes: a resident in a browser, and workers that are killed."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import zxingcpp
+from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from alatau_pay.devnet.city import REPOSITORY, City, city_in
@@ -109,6 +112,7 @@ def test_a_worker_killed_between_any_two_steps_settles_once(
     assert query(city, events, token) == [(1,)]
 
 
+@pytest.mark.case("R91")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_resident_pays_and_sees_it_turn_green(city: City, width: int, tmp_path: Path) -> None:
     _uris, token, _shop = issue(city)
@@ -123,8 +127,11 @@ def test_a_resident_pays_and_sees_it_turn_green(city: City, width: int, tmp_path
         page.goto(f"{city.public_url}/i/{token}")
         page.get_by_role("button", name="USDT").click()
         expect(page.locator("svg.qr")).to_be_visible()
+        drawn = zxingcpp.read_barcodes(Image.open(io.BytesIO(page.screenshot(full_page=True))))
+        assert [code.text for code in drawn] == [page.locator("#address").inner_text()]
         page.get_by_role("button", name="Pay with the test wallet").click()
         expect(page.get_by_text("Payment detected")).to_be_visible()
+        expect(page.locator("#address")).to_have_count(0)
         city.devnet.evm.mine(3)
         expect(page.get_by_role("heading", name="Paid")).to_be_visible(timeout=10_000)
         overflow = page.evaluate("document.documentElement.scrollWidth > innerWidth")

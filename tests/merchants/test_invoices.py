@@ -19,6 +19,7 @@ from merchants.invoices import (
     choose_option,
     expire_invoices,
     issue_invoice,
+    quantity_left,
     uri_of,
 )
 from merchants.models import Invoice, OutboxEvent, PaymentOption, Shop
@@ -74,7 +75,7 @@ def test_a_payment_settles_once_in_every_coin(symbol: str, networks: Devnet, sho
 
 @pytest.mark.case("R28")
 @pytest.mark.case("R27")
-def test_parts_in_two_coins_settle_together(networks: Devnet, shop: Shop) -> None:
+def test_parts_in_two_coins_settle_together(networks: Devnet, shop: Shop, client: Client) -> None:
     invoice, bitcoin = issued(shop, "BTC")
     usdt = choose_option(invoice=invoice, asset=asset("USDT"))
     networks.bitcoin.pay(address=bitcoin.address, value_sat=int(bitcoin.quantity) // 2)
@@ -82,6 +83,10 @@ def test_parts_in_two_coins_settle_together(networks: Devnet, shop: Shop) -> Non
     work()
     invoice.refresh_from_db()
     assert invoice.status == "processing"
+    assert quantity_left(usdt) == int(usdt.quantity) // 2 + 1
+    page = client.get(f"/i/{invoice.token}?asset={usdt.asset}", headers={"accept-language": "en"})
+    assert "A part has arrived" in page.content.decode()
+    assert usdt.address in page.content.decode()
 
     token = registry().assets[usdt.asset].contract
     networks.evm.pay(address=usdt.address, value=int(usdt.quantity) // 2 + 1, token=token)
