@@ -14,6 +14,10 @@ BREACHES = {
     "assets-pure": ("chains/assets.py", "import django"),
     "no-broker-in-rooms": ("merchants/invoices.py", "import celery"),
     "private-models": ("merchants/invoices.py", "import settlement.models"),
+    "inside-chains": ("chains/models.py", "import chains.scanning"),
+    "inside-settlement": ("settlement/money.py", "import settlement.ledger"),
+    "inside-merchants": ("merchants/models/events.py", "import merchants.invoices"),
+    "inside-alatau-pay": ("alatau_pay/engines.py", "import alatau_pay.pipeline"),
     "chain-kinds-independent": ("chains/bitcoin/node.py", "import chains.evm.node"),
 }
 
