@@ -10,8 +10,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
-from alatau_pay.devnet.city import REPOSITORY
 from alatau_pay.devnet.nodes import Devnet
+from alatau_pay.engines import REPOSITORY
 
 
 def test_networks_prints_every_tip(networks: Devnet, capsys: pytest.CaptureFixture[str]) -> None:

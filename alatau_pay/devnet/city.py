@@ -25,9 +25,8 @@ from typing_extensions import override
 from alatau_pay.devnet.nodes import Devnet, start_devnet
 from alatau_pay.devnet.processes import free_port
 from alatau_pay.devnet.wallet_service import serve_wallet
-from alatau_pay.engines import start_engines
+from alatau_pay.engines import REPOSITORY, start_engines
 
-REPOSITORY: Final = Path(__file__).resolve().parents[2]
 RATES: Final = "BTC=45000000,ETH=1500000,USDT=475,USDC=475"
 STOP_S: Final = 10.0
 

@@ -113,7 +113,7 @@ def asset_named(symbol: str) -> str:
 
 
 def follow(invoice: "Invoice", city: City, *, since: float) -> bool:
-    """Mine until the invoice is settled, saying each change; False after a minute without."""
+    """Mine until the invoice is settled, saying each change; False after PAY_WITHIN_S without."""
     status, deadline = "", time.monotonic() + PAY_WITHIN_S
     mined_at = time.monotonic()
     while time.monotonic() < deadline:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-REPOSITORY: Final = Path(__file__).resolve().parents[2]
+from alatau_pay.engines import REPOSITORY
+
 NPM_FOLDER: Final = REPOSITORY / "tools"
 FETCH_S_MAX: Final = 300
 

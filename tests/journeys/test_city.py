@@ -14,7 +14,8 @@ import zxingcpp
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from alatau_pay.devnet.city import REPOSITORY, City, city_in
+from alatau_pay.devnet.city import City, city_in
+from alatau_pay.engines import REPOSITORY
 
 pytestmark = pytest.mark.xdist_group("city")
 
