@@ -24,6 +24,7 @@ from django.conf import settings  # noqa: E402
 from django.db import close_old_connections, connection  # noqa: E402
 
 from merchants.checkout_state import state_of  # noqa: E402
+from merchants.invoices import due_of  # noqa: E402
 from merchants.models import Invoice  # noqa: E402
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -32,6 +33,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 PATH: Final = re.compile(r"/live/invoices/([A-Za-z0-9_-]{16,32})")
 HEARTBEAT_S: Final = 15.0
 RETRY_S: Final = 1.0
+DJANGO_S_OWN: Final = {"context", "cursor_factory", "prepare_threshold"}
+"""Connection parameters that only Django's own cursors take."""
 
 _pages: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 _listening: set[asyncio.Task[None]] = set()
@@ -84,8 +87,7 @@ async def _listen() -> None:
     while True:
         try:
             parameters = await sync_to_async(connection.get_connection_params)()
-            names = ("dbname", "user", "password", "host", "port")
-            wanted = {key: parameters[key] for key in names if parameters.get(key)}
+            wanted = {key: parameters[key] for key in parameters if key not in DJANGO_S_OWN}
             async with await psycopg.AsyncConnection.connect(autocommit=True, **wanted) as listener:
                 await listener.execute("LISTEN invoices")
                 for events in _pages.values():
@@ -107,7 +109,7 @@ async def _disconnected(receive: Receive) -> None:
 def _state(token: str) -> dict[str, Any] | None:
     close_old_connections()
     invoice = Invoice.objects.filter(token=token).first()
-    return state_of(invoice) if invoice else None
+    return state_of(invoice, due=due_of(invoice)) if invoice else None
 
 
 async def _answer(send: Send, status: int, body: bytes) -> None:

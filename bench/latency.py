@@ -38,7 +38,8 @@ def measure(city: City, payments: int) -> None:
         detected, booked = [], []
         for _ in range(payments):
             invoice = issue_invoice(shop_id=shop.id, amount_tiyn=100_000)
-            uri = uri_of(choose_option(invoice=invoice, asset=asset_named(symbol)))
+            option = choose_option(invoice=invoice, asset=asset_named(symbol))
+            uri = uri_of(option, quantity=int(option.quantity))
             this = Invoice.objects.filter(pk=invoice.pk)
             entries = JournalEntry.objects.filter(quote__in=invoice.options.values("quote"))
             city.devnet.resident.pay(uri)

@@ -1,13 +1,14 @@
 """Invoices: issued in tenge, paid in coins, moved only along the edges declared here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
-from math import ceil
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -20,7 +21,7 @@ from merchants.models import Invoice, InvoicePayment, PaymentOption, Shop, Trans
 from merchants.outbox import record_event
 from settlement.entries import book_receipt, paid_tiyn_of, reverse_receipt
 from settlement.money import exact_int
-from settlement.rates.quoting import lock_quotes
+from settlement.rates.quoting import lock_quotes, quantity_for, quotes_of, worth_exact
 from settlement.rates.sources import RateSource, configured_source
 
 Status = Invoice.Status
@@ -35,6 +36,7 @@ EDGES: Final[Mapping[Status, frozenset[Status]]] = {
 """Expired to settled is a payment that was broadcast in time and found late."""
 
 COUNTED: Final = (TransferState.SEEN, TransferState.INCLUDED, TransferState.FINAL)
+FINAL: Final = (TransferState.FINAL,)
 BLIND_AFTER: Final = timedelta(minutes=2)
 
 
@@ -114,25 +116,53 @@ def choose_option(*, invoice: Invoice, asset: str) -> PaymentOption:
     return option
 
 
-def is_paid_in_full(invoice: Invoice) -> bool:
-    """Whether what was seen of payments, final or not, reaches the amount."""
-    return _covered(invoice, COUNTED)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What an invoice still asks for; ``quantities`` are base units by CAIP-19, rounded up."""
+
+    left_tiyn: Fraction
+    quantities: Mapping[str, int]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether nothing is left to pay."""
+        return self.left_tiyn <= 0
 
 
-def quantity_left(option: PaymentOption) -> int:
-    """Base units of the option's asset that would pay what is still due, rounded up."""
-    left = max(Fraction(0), 1 - _paid_part(option.invoice, COUNTED))
-    return ceil(left * int(option.quantity))
+def due_of(invoice: Invoice, *, states: Collection[TransferState] = COUNTED, also: str = "") -> Due:
+    """Reckon what payments in some states leave due, each at its own quote (R28); exact.
+
+    Payments that came late do not count. ``also`` names one that counts whatever its state.
+    """
+    options = {option.asset: option for option in invoice.options.all()}
+    quotes = quotes_of([option.quote_id for option in options.values()])
+    counts = Q(state__in=states) | Q(identity=also)
+    paid = sum(
+        (
+            worth_exact(quotes[options[one.asset].quote_id], quantity=int(one.quantity))
+            for one in invoice.payments.filter(counts, on_time=True, asset__in=options)
+        ),
+        start=Fraction(0),
+    )
+    left = max(Fraction(0), invoice.amount_tiyn - paid)
+    quantities = {
+        asset: quantity_for(quotes[option.quote_id], amount_tiyn=left)
+        for asset, option in options.items()
+    }
+    return Due(left_tiyn=left, quantities=quantities)
 
 
-def uri_of(option: PaymentOption) -> str:
-    """The URI that pays what is left, for an option that has its address (BIP-21, EIP-681)."""
+def uri_of(option: PaymentOption, *, quantity: int) -> str:
+    """The URI that asks for ``quantity`` base units, once the option has its address.
+
+    BIP-21 or EIP-681.
+    """
     listed = registry()
     return payment_uri(
         network=listed.networks[option.network],
         asset=listed.assets[option.asset],
         address=option.address,
-        value=quantity_left(option),
+        value=quantity,
     )
 
 
@@ -168,7 +198,7 @@ def expire_invoices(*, limit: int = 500) -> int:
     for pk in due.order_by("expires_at").values_list("pk", flat=True)[:limit]:
         with transaction.atomic():
             invoice = due.select_for_update(skip_locked=True).filter(pk=pk).first()
-            if invoice is None or _is_blind(invoice) or _covered(invoice, COUNTED):
+            if invoice is None or _is_blind(invoice) or due_of(invoice).is_met:
                 continue
             _move(invoice, Status.EXPIRED)
             expired += 1
@@ -221,6 +251,7 @@ def _book(invoice: Invoice, payment: InvoicePayment) -> None:
             quantity=int(payment.quantity),
             # A late payment settles nothing by itself: the quote was over (R24).
             owed_tiyn=max(0, owed_tiyn) if payment.on_time else 0,
+            completes=due_of(invoice, states=FINAL, also=payment.identity).is_met,
             effective_at=now,
         )
         payment.booked = True
@@ -236,7 +267,7 @@ def _booked_sources(invoice: Invoice) -> list[str]:
 def _status_of(invoice: Invoice) -> Status:
     """What the invoice's payments say now; time alone is left to ``expire_invoices``."""
     status = Status(invoice.status)
-    if _covered(invoice, (TransferState.FINAL,)):
+    if due_of(invoice, states=FINAL).is_met:
         return Status.SETTLED
     if status in {Status.SETTLED, Status.REVERSED}:
         return Status.REVERSED
@@ -244,18 +275,6 @@ def _status_of(invoice: Invoice) -> Status:
         return status
     counted = invoice.payments.filter(state__in=COUNTED, on_time=True)
     return Status.PROCESSING if counted.exists() else Status.NEW
-
-
-def _covered(invoice: Invoice, states: tuple[TransferState, ...]) -> bool:
-    return _paid_part(invoice, states) >= 1
-
-
-def _paid_part(invoice: Invoice, states: tuple[TransferState, ...]) -> Fraction:
-    """What part of the amount came in time, each payment at its own quote (R28); exact."""
-    due = {option.asset: int(option.quantity) for option in invoice.options.all()}
-    paid = invoice.payments.filter(state__in=states, on_time=True, asset__in=due)
-    parts = (Fraction(int(one.quantity), due[one.asset]) for one in paid)
-    return sum(parts, start=Fraction(0))
 
 
 def _move(invoice: Invoice, status: Status) -> None:

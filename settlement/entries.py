@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db.models import Sum
@@ -11,6 +12,9 @@ from settlement.accounts import COINS_HELD, MERCHANT_PAYABLE, OVERPAYMENTS, ROUN
 from settlement.ledger import Line, SourceConflictError, post_entry, reverse_entry
 from settlement.models import JournalEntry, Posting, Quote
 from settlement.money import exact_int, price_of_one_unit_rounded_up, worth_rounded_down
+
+LOST_TIYN_MAX: Final = 10
+"""Less than a tiyn is lost for each coin that an invoice is paid in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +35,18 @@ def book_receipt(
     quote_id: UUID,
     quantity: int,
     owed_tiyn: int,
+    completes: bool = False,
     effective_at: datetime,
 ) -> ReceiptBooked:
     """Book coins received for an invoice: up to ``owed_tiyn`` is owed to ``beneficiary``.
 
     ``quantity`` is in base units of the quote's asset. The worth is taken over all that came on
     the quote so far, so that a payment in parts loses no tiyn. What exceeds ``owed_tiyn`` goes to
-    rounding when it is less than one base unit's worth, else to overpayments. Call it inside the
-    transaction that settles the invoice; it locks the quote. Raises SourceConflictError when
-    ``source`` was booked with other figures, Quote.DoesNotExist, TypeError.
+    rounding when it is less than one base unit's worth, else to overpayments. ``completes`` says
+    that the invoice is paid with this receipt: ``owed_tiyn`` is owed whole, and the tiyn that
+    rounding each coin down has lost comes from rounding. Call it inside the transaction that
+    settles the invoice; it locks the quote. Raises SourceConflictError when ``source`` was booked
+    with other figures, Quote.DoesNotExist, TypeError.
     """
     exact_int(quantity, name="quantity")
     exact_int(owed_tiyn, name="owed_tiyn")
@@ -57,6 +64,8 @@ def book_receipt(
     )
     worth = max(0, worth_of_all - (before["worth"] or 0))
     payable = min(worth, max(0, owed_tiyn))
+    if completes and owed_tiyn - worth <= LOST_TIYN_MAX:
+        payable = max(0, owed_tiyn)
     excess = worth - payable
     unit = price_of_one_unit_rounded_up(price_tiyn=quote.price_tiyn, decimals=quote.decimals)
     # An exact payment exceeds by what quantity_rounded_up added: less than one unit's worth.

@@ -3,7 +3,7 @@
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from math import ceil, floor
-from typing import NewType
+from typing import NewType, cast
 
 Tiyn = NewType("Tiyn", int)
 """A hundredth of a tenge (KZT, ISO 4217 number 398)."""
@@ -19,15 +19,21 @@ def exact_int(value: int, *, name: str) -> int:
     return value
 
 
+def worth_exact(*, quantity: int, price_tiyn: Decimal, decimals: int) -> Fraction:
+    """Tiyn, and parts of a tiyn, that base units are worth at a price for one whole coin."""
+    units_of_one_coin: int = 10**decimals
+    return Fraction(price_tiyn) * exact_int(quantity, name="quantity") / units_of_one_coin
+
+
 def worth_rounded_down(*, quantity: int, price_tiyn: Decimal, decimals: int) -> Tiyn:
     """Tiyn that ``quantity`` base units are worth at ``price_tiyn`` for one whole coin."""
-    exact_int(quantity, name="quantity")
-    return Tiyn(floor(Fraction(price_tiyn) * quantity / 10**decimals))
+    return Tiyn(floor(worth_exact(quantity=quantity, price_tiyn=price_tiyn, decimals=decimals)))
 
 
-def quantity_rounded_up(*, amount_tiyn: int, price_tiyn: Decimal, decimals: int) -> int:
+def quantity_rounded_up(*, amount_tiyn: int | Fraction, price_tiyn: Decimal, decimals: int) -> int:
     """Base units that are worth at least ``amount_tiyn``: in the shop's favour (R122)."""
-    exact_int(amount_tiyn, name="amount_tiyn")
+    if type(amount_tiyn) is not Fraction:
+        exact_int(cast("int", amount_tiyn), name="amount_tiyn")
     units_of_one_coin: int = 10**decimals
     return ceil(Fraction(amount_tiyn) * units_of_one_coin / Fraction(price_tiyn))
 

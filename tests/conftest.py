@@ -21,6 +21,8 @@ def devnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Devnet]:
 @pytest.fixture
 def networks(devnet: Devnet, tmp_path: Path, settings: Settings) -> Devnet:
     """The devnet, named in the settings, to be scanned from the present tips."""
+    # What an earlier test left waiting may pay an address that this one is given again.
+    devnet.bitcoin.mine(1)
     path = tmp_path / "networks.json"
     devnet.write_networks_file(path)
     settings.NETWORKS_FILE = str(path)

@@ -74,7 +74,7 @@ def run(city: City, *, since: float) -> int:
     for invoice, symbol in ((with_bitcoin, "BTC"), (with_usdt, "USDT")):
         option = choose_option(invoice=invoice, asset=asset_named(symbol))
         say(f"Invoice {invoice.token}: {invoice.amount_tiyn // 100} ₸ in {symbol}", since=since)
-        txid = city.devnet.resident.pay(uri_of(option))
+        txid = city.devnet.resident.pay(uri_of(option, quantity=int(option.quantity)))
         say(f"  resident's wallet broadcast {txid}", since=since)
         if not follow(invoice, city, since=since):
             return 1

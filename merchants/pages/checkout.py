@@ -17,7 +17,13 @@ from django.views.decorators.http import require_GET, require_POST
 from chains.networks import registry
 from merchants.checkout_state import state_of
 from merchants.formatting import coins, tenge
-from merchants.invoices import InvoiceError, asset_of, choose_option, quantity_left, uri_of
+from merchants.invoices import (
+    InvoiceError,
+    asset_of,
+    choose_option,
+    due_of,
+    uri_of,
+)
 from merchants.models import Invoice, PaymentOption
 
 TEST_WALLET_S_MAX: Final = 15
@@ -42,14 +48,17 @@ class OptionView:
 def show(request: HttpRequest, token: str) -> HttpResponse:
     """Show the invoice; ``?asset=`` opens a coin that was chosen before."""
     invoice = _invoice(token)
-    options = list(invoice.options.all())
-    listed = registry()
+    listed, due = registry(), due_of(invoice)
     # An asset that left the registry takes no new payment.
-    views = [_view(option) for option in options if option.asset in listed.assets]
+    views = [
+        _view(option, due.quantities[option.asset])
+        for option in invoice.options.all()
+        if option.asset in listed.assets
+    ]
     chosen = next(
         (one for one in views if one.asset == request.GET.get("asset") and one.address), None
     )
-    state = state_of(invoice)
+    state = state_of(invoice, due=due)
     context = {
         "invoice": invoice,
         "amount": tenge(invoice.amount_tiyn, get_language() or settings.LANGUAGE_CODE),
@@ -83,7 +92,8 @@ def choose(request: HttpRequest, token: str) -> HttpResponse:
 @require_GET
 def status(_request: HttpRequest, token: str) -> JsonResponse:
     """The page's state as JSON, for pages without live events."""
-    return JsonResponse(state_of(_invoice(token)))
+    invoice = _invoice(token)
+    return JsonResponse(state_of(invoice, due=due_of(invoice)))
 
 
 @require_POST
@@ -95,7 +105,8 @@ def test_pay(request: HttpRequest, token: str) -> HttpResponse:
     option = get_object_or_404(
         PaymentOption.objects.exclude(address=""), invoice__token=token, asset=asset
     )
-    body = json.dumps({"uri": uri_of(option)}).encode()
+    quantity = due_of(option.invoice).quantities[asset]
+    body = json.dumps({"uri": uri_of(option, quantity=quantity)}).encode()
     with urllib.request.urlopen(settings.DEVNET_WALLET_URL, body, timeout=TEST_WALLET_S_MAX):  # noqa: S310 -- loopback, checked
         response = redirect("checkout:show", token=token)
     response["Location"] += f"?asset={asset}"
@@ -112,9 +123,9 @@ def _invoice(token: str) -> Invoice:
     return get_object_or_404(Invoice.objects.select_related("shop"), token=token)
 
 
-def _view(option: PaymentOption) -> OptionView:
+def _view(option: PaymentOption, quantity: int) -> OptionView:
     asset = asset_of(option)
-    uri = uri_of(option) if option.address else ""
+    uri = uri_of(option, quantity=quantity) if option.address else ""
     # Wallets misread token URIs, so a token's QR is the plain address.
     content = option.address if asset.contract else uri
     return OptionView(
@@ -122,7 +133,7 @@ def _view(option: PaymentOption) -> OptionView:
         symbol=asset.symbol,
         name=asset.name,
         network=registry().networks[option.network].name,
-        amount=coins(quantity_left(option), asset.decimals),
+        amount=coins(quantity, asset.decimals),
         address=option.address,
         uri=uri,
         qr=_qr(content) if content else "",

@@ -1,14 +1,15 @@
 """Lock a rate: what one amount in tenge costs in each asset, kept for ever as a row."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from uuid import UUID
 
 from chains.assets import Asset
+from settlement import money
 from settlement.models import Quote
-from settlement.money import exact_int, price_in_tiyn, quantity_rounded_up
 from settlement.rates.sources import RateSource
 
 
@@ -32,20 +33,39 @@ def lock_quotes(
 
     Raises RateUnavailableError, ValueError for an amount that is not positive, TypeError.
     """
-    if exact_int(amount_tiyn, name="amount_tiyn") <= 0:
+    if money.exact_int(amount_tiyn, name="amount_tiyn") <= 0:
         raise ValueError("amount_tiyn must be positive")
     quotes = [_quote(amount_tiyn, asset, expires_at, source) for asset in assets]
     return [_fact(quote) for quote in Quote.objects.bulk_create(quotes)]
 
 
+def quotes_of(ids: Collection[UUID]) -> dict[UUID, QuoteFact]:
+    """The locked quotes with these ids, by id."""
+    return {quote.id: _fact(quote) for quote in Quote.objects.filter(pk__in=ids)}
+
+
+def worth_exact(quote: QuoteFact, *, quantity: int) -> Fraction:
+    """Tiyn, unrounded, that base units are worth at a quote."""
+    return money.worth_exact(
+        quantity=quantity, price_tiyn=quote.price_tiyn, decimals=quote.decimals
+    )
+
+
+def quantity_for(quote: QuoteFact, *, amount_tiyn: int | Fraction) -> int:
+    """Base units that are worth at least ``amount_tiyn`` at a quote."""
+    return money.quantity_rounded_up(
+        amount_tiyn=amount_tiyn, price_tiyn=quote.price_tiyn, decimals=quote.decimals
+    )
+
+
 def _quote(amount_tiyn: int, asset: Asset, expires_at: datetime, source: RateSource) -> Quote:
     price = source.price_of(asset)
-    price_tiyn = price_in_tiyn(price.tenge)
+    price_tiyn = money.price_in_tiyn(price.tenge)
     return Quote(
         asset=asset.caip19,
         decimals=asset.decimals,
         amount_tiyn=amount_tiyn,
-        quantity=quantity_rounded_up(
+        quantity=money.quantity_rounded_up(
             amount_tiyn=amount_tiyn, price_tiyn=price_tiyn, decimals=asset.decimals
         ),
         price_tiyn=price_tiyn,

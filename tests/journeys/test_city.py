@@ -25,7 +25,8 @@ from alatau_pay.devnet.demo import approved_shop, asset_named
 from merchants.invoices import choose_option, issue_invoice, uri_of
 invoice = issue_invoice(shop_id=approved_shop().id, amount_tiyn=450_000)
 for symbol in ("BTC", "USDT"):
-    print(uri_of(choose_option(invoice=invoice, asset=asset_named(symbol))))
+    option = choose_option(invoice=invoice, asset=asset_named(symbol))
+    print(uri_of(option, quantity=int(option.quantity)))
 print(invoice.token, invoice.shop_id)
 """
 

@@ -23,12 +23,13 @@ from settlement.ledger import (
 )
 from settlement.models import JournalEntry, Posting, Quote
 from settlement.money import quantity_rounded_up, worth_rounded_down
-from settlement.rates.quoting import lock_quotes
+from settlement.rates.quoting import lock_quotes, quantity_for, worth_exact
 from settlement.rates.sources import FixedSource, RateUnavailableError
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 BTC = Asset(caip19="bip122:0f/slip44:1", symbol="BTC", name="Bitcoin", decimals=8)
-RATES = FixedSource({"BTC": Decimal(45_000_000)})
+USDT = Asset(caip19="eip155:1/erc20:0x0", symbol="USDT", name="Tether USD", decimals=6)
+RATES = FixedSource({"BTC": Decimal(45_000_000), "USDT": Decimal("475.37")})
 
 
 def quote(amount_tiyn: int = 450_000) -> UUID:
@@ -38,7 +39,14 @@ def quote(amount_tiyn: int = 450_000) -> UUID:
     return fact.id
 
 
-def book(quote_id: UUID, quantity: int, *, source: str = "tx/out:0", owed: int = 450_000):  # noqa: ANN201
+def book(  # noqa: ANN201
+    quote_id: UUID,
+    quantity: int,
+    *,
+    source: str = "tx/out:0",
+    owed: int = 450_000,
+    completes: bool = False,
+):
     with transaction.atomic():
         return book_receipt(
             source=source,
@@ -46,6 +54,7 @@ def book(quote_id: UUID, quantity: int, *, source: str = "tx/out:0", owed: int =
             quote_id=quote_id,
             quantity=quantity,
             owed_tiyn=owed,
+            completes=completes,
             effective_at=NOW,
         )
 
@@ -94,6 +103,27 @@ def test_parts_lose_no_tiyn_and_too_much_is_kept_apart() -> None:
     book(quote_id, 1_000, source="more", owed=owed)
     assert balance_of(MERCHANT_PAYABLE, beneficiary="aigul") == -100_000
     assert balance_of(OVERPAYMENTS, beneficiary="aigul") < -40_000
+
+
+@pytest.mark.case("R28")
+@pytest.mark.django_db
+@pytest.mark.parametrize("percent", [1, 33, 50, 77, 99])
+@pytest.mark.parametrize("amount_tiyn", [1_00, 333_33, 1_000_01, 450_000])
+def test_parts_in_two_coins_are_owed_whole(amount_tiyn: int, percent: int) -> None:
+    bitcoin, usdt = lock_quotes(
+        amount_tiyn=amount_tiyn,
+        assets=[BTC, USDT],
+        expires_at=NOW + timedelta(hours=1),
+        source=RATES,
+    )
+    part = max(1, bitcoin.quantity * percent // 100)
+    rest = quantity_for(usdt, amount_tiyn=amount_tiyn - worth_exact(bitcoin, quantity=part))
+    first = book(bitcoin.id, part, source="first", owed=amount_tiyn)
+    left = amount_tiyn - first.payable_tiyn
+    book(usdt.id, rest, source="second", owed=left, completes=True)
+    assert balance_of(MERCHANT_PAYABLE, beneficiary="aigul") == -amount_tiyn
+    assert balance_of(OVERPAYMENTS, beneficiary="aigul") == 0
+    assert trial_balance().difference_tiyn == 0
 
 
 @pytest.mark.case("R5")
