@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export ONCE
 
-.PHONY: help demo test lint types contracts checks unit setup system messages locks clean
+.PHONY: help demo test lint types contracts checks unit setup system messages audit locks clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,9 +31,11 @@ system: ## Chromium, from the system's packages, where missing
 lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	git ls-files --cached --others --exclude-standard 'templates/*.html' | xargs $(BIN)/djade --check --target-version 5.2
+	git ls-files --cached --others --exclude-standard '*.py' | xargs $(BIN)/django-upgrade --target-version 5.2
 
 types:
-	DEVNET=1 $(BIN)/mypy alatau_pay chains settlement merchants
+	DEVNET=1 $(BIN)/mypy alatau_pay chains settlement merchants tools
 
 contracts:
 	$(BIN)/lint-imports --no-cache
@@ -46,6 +48,12 @@ checks: ## Migrations are complete, the deployment checks are clean
 
 unit: ## The tests alone
 	$(BIN)/python -m pytest
+
+messages: ## Gather the sentences of code and templates into the three catalogues
+	$(BIN)/python -m tools.messages
+
+audit: ## Ask the advisory database about the locked dependencies (needs the internet)
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
 
 locks: ## Compile the hash-pinned locks anew (needs uv)
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --exclude-newer "7 days" \

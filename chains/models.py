@@ -90,7 +90,7 @@ class Transfer(models.Model):
     txid = models.CharField(max_length=64)
     position = models.CharField(max_length=20, help_text="out:<vout>, log:<ordinal>, call:")
     value = models.DecimalField(max_digits=78, decimal_places=0, help_text="base units")
-    state = models.CharField(max_length=10, choices=TransferState.choices)
+    state = models.CharField(max_length=10, choices=TransferState)
     block = models.ForeignKey(Block, models.PROTECT, null=True, related_name="transfers")
     maturity = models.PositiveSmallIntegerField(
         default=0, help_text="confirmations needed beyond policy: 100 for a coinbase"
