@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from babel.messages.catalog import Catalog
-from babel.messages.extract import extract_python
+from babel.messages.extract import extract
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
@@ -18,11 +18,14 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 LANGUAGES: Final = ("kk", "ru", "en")
 PACKAGES: Final = ("alatau_pay", "chains", "merchants", "settlement")
 KEYWORDS: Final = {
-    **dict.fromkeys(("_", "gettext", "gettext_lazy", "gettext_noop"), None),
-    **dict.fromkeys(("ngettext", "ngettext_lazy"), (1, 2)),
-    **dict.fromkeys(("pgettext", "pgettext_lazy"), ((1, "c"), 2)),
+    "_": None,
+    "gettext": None,
+    "gettext_lazy": None,
+    "ngettext": (1, 2),
+    "ngettext_lazy": (1, 2),
+    "pgettext": ((1, "c"), 2),
+    "pgettext_lazy": ((1, "c"), 2),
 }
-
 HEADER: Final = """msgid ""
 msgstr ""
 "Language: {language}\\n"
@@ -47,20 +50,9 @@ def sentences() -> Catalog:
     for path in sorted([*sources, *(ROOT / "templates").rglob("*.*")]):
         text = path.read_text()
         code = text if path.suffix == ".py" else templatize(text, origin=str(path))
-        options = {"encoding": "utf-8"}
-        for line, name, said, _notes in extract_python(
-            io.BytesIO(code.encode()), list(KEYWORDS), [], options
-        ):
-            _add(found, name, said, (str(path.relative_to(ROOT)), line))
+        for _line, said, _notes, context in extract("python", io.BytesIO(code.encode()), KEYWORDS):
+            found.add(said, context=context)
     return found
-
-
-def _add(found: Catalog, name: str, said: object, place: tuple[str, int]) -> None:
-    arguments = [one for one in said if one is not None] if isinstance(said, tuple) else [said]
-    if not all(isinstance(one, str) for one in arguments):
-        raise ValueError(f"{place[0]}:{place[1]}: {name} is called with more than plain sentences.")
-    context = arguments.pop(0) if name.startswith("pgettext") else None
-    found.add(tuple(arguments) if len(arguments) > 1 else arguments[0], context=context)
 
 
 def read_catalogue(language: str) -> Catalog:
