@@ -14,21 +14,15 @@ from celery import shared_task
 
 from chains.assets import Network
 from chains.networks import node_for, registry
-from chains.nodes import Node
+from chains.pool import NodePool
 from chains.scanning import scan_network as scan
 from merchants.invoices import apply_transfers as apply_changes
 from merchants.invoices import expire_invoices as expire
 
 log = structlog.get_logger(__name__)
 
-_nodes: dict[Network, Node] = {}
-"""Connections of this process; each was checked for its chain when it was made."""
-
-
-def _connected(network: Network) -> Node:
-    if network not in _nodes:
-        _nodes[network] = node_for(network)
-    return _nodes[network]
+_nodes: dict[Network, NodePool] = {}
+"""Connections of this process; each checks its chain when it is made (R18, R43)."""
 
 
 @shared_task
@@ -42,12 +36,9 @@ def scan_networks() -> None:
 def scan_network(caip2: str) -> None:
     """Bring one network from its cursor to its tip; a failure is left to the next poke."""
     network = registry().networks[caip2]
-    try:
-        report = scan(network=network, node=_connected(network))
-    except Exception:
-        # The next scan connects anew and so checks the chain again (R18, R43).
-        _nodes.pop(network, None)
-        raise
+    if network not in _nodes:
+        _nodes[network] = node_for(network)
+    report = scan(network=network, node=_nodes[network])
     if report.changed:
         apply_transfers.delay(caip2)
     if not report.caught_up:

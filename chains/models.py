@@ -13,6 +13,7 @@ class TransferState(models.TextChoices):
     INCLUDED = "included"
     FINAL = "final"
     DROPPED = "dropped"
+    REPLACED = "replaced"
 
 
 class Cursor(models.Model):
@@ -22,7 +23,9 @@ class Cursor(models.Model):
     height = models.BigIntegerField()
     hash = models.CharField(max_length=64)
     revision = models.BigIntegerField(default=0)
-    scanned_at = models.DateTimeField(auto_now=True)
+    caught_up_at = models.DateTimeField(
+        null=True, help_text="when the tip was last reached; before that we may be blind"
+    )
 
     @override
     def __str__(self) -> str:
@@ -96,7 +99,8 @@ class Transfer(models.Model):
         default=0, help_text="confirmations needed beyond policy: 100 for a coinbase"
     )
     revision = models.BigIntegerField()
-    first_seen_at = models.DateTimeField(auto_now_add=True)
+    replaced_by = models.CharField(max_length=64, blank=True, default="")
+    first_seen_at = models.DateTimeField(help_text="when it could first have been seen")
 
     class Meta:
         constraints: ClassVar = [
@@ -117,6 +121,23 @@ class Transfer(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.txid} {self.position}"
+
+
+class Spend(models.Model):
+    """An outpoint that a transaction paying us spends: another that spends it takes its place."""
+
+    network = models.CharField(max_length=60)
+    outpoint = models.BinaryField(help_text="txid as hashed, and vout: 36 bytes")
+    txid = models.CharField(max_length=64)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["network", "outpoint", "txid"], name="spend_once")
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return self.txid
 
 
 class Inclusion(models.Model):

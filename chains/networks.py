@@ -12,7 +12,7 @@ from chains.assets import Asset, Network, NetworkKind, Registry
 from chains.bitcoin.keys import AccountKeyError, parse_account_key
 from chains.bitcoin.node import BitcoinNode
 from chains.evm.node import EvmNode
-from chains.nodes import Node, NodeUnavailableError
+from chains.pool import NodePool, Provider
 
 CAIP2: Final = re.compile(r"(bip122:[0-9a-f]{32}|eip155:[1-9][0-9]{0,17})")
 DEVNETS: Final = frozenset({"bip122:0f9188f13cb7b2c71f2a335e3a4fc328", "eip155:31337"})
@@ -62,6 +62,10 @@ def _read(path: Path, _modified_ns: int) -> Registry:
     for asset in content.assets:
         if not CAIP19.fullmatch(asset.caip19) or asset.network not in networks:
             raise RegistryError(f"NETWORKS_FILE: {asset.caip19} is no asset of a listed network.")
+    for network in content.networks:
+        coins = [one for one in content.assets if one.network == network.caip2 and not one.contract]
+        if network.kind is NetworkKind.BITCOIN and len(coins) != 1:
+            raise RegistryError(f"NETWORKS_FILE: {network.name} needs its one coin among assets.")
     return Registry(networks=networks, assets=assets)
 
 
@@ -89,18 +93,13 @@ def _check_bitcoin(network: Network) -> None:
         raise RegistryError(f"NETWORKS_FILE: {network.name}: account_key: {error}") from None
 
 
-def node_for(network: Network) -> Node:
-    """Connect to the first endpoint that answers; its chain is checked at every connect.
-
-    Raises NodeUnavailableError when none answers, WrongChainError.
-    """
+def node_for(network: Network) -> NodePool:
+    """Every endpoint of a network, asked as one; each one's chain is checked when it connects."""
     assets = registry().assets_on(network.caip2)
-    failure: NodeUnavailableError | None = None
-    for url in network.endpoints:
-        try:
-            if network.kind is NetworkKind.EVM:
-                return EvmNode(network=network, assets=assets, url=url)
-            return BitcoinNode(network=network, coin=assets[0], url=url)
-        except NodeUnavailableError as error:
-            failure = error
-    raise failure or NodeUnavailableError(f"{network.name} has no endpoint.")
+
+    def connect(url: str) -> Provider:
+        if network.kind is NetworkKind.EVM:
+            return EvmNode(network=network, assets=assets, url=url)
+        return BitcoinNode(network=network, coin=assets[0], url=url)
+
+    return NodePool(name=network.name, urls=network.endpoints, connect=connect)

@@ -1,7 +1,8 @@
 """What a scanner asks of a node, whatever the kind of network."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -14,12 +15,20 @@ class NodeUnavailableError(NodeError):
     """No answer, or one that is not an answer."""
 
 
+class NodeBlindError(NodeUnavailableError):
+    """The node answers but does not see the chain's end yet: it starts or catches up (R15)."""
+
+
 class WrongChainError(NodeError):
     """The node speaks for another network than the registry says (R18, R43)."""
 
 
 class NodeContradictionError(NodeError):
     """The node's answers do not fit each other (R41)."""
+
+
+class BlockPrunedError(NodeError):
+    """The node has thrown away a block that was not scanned yet: stop, never skip (R17)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +43,11 @@ class BlockRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """Value sent to a script or address; ``position`` tells it from others of its transaction."""
+    """Value sent to a script or address; ``position`` tells it from others of its transaction.
+
+    ``spends`` are the outpoints that the transaction spends: another that spends one of them
+    takes its place.
+    """
 
     txid: str
     position: str
@@ -42,32 +55,61 @@ class Output:
     asset: str
     value: int
     maturity: int = 0
+    spends: tuple[bytes, ...] = ()
+
+
+class BlockContent(Protocol):
+    """A block's payments, worked out no further than they are asked for."""
+
+    @property
+    def ref(self) -> BlockRef:
+        """The block's place; its parent's hash is part of what the node said."""
+
+    @property
+    def scripts(self) -> AbstractSet[bytes]:
+        """Every script or address that the block pays."""
+
+    @property
+    def spent(self) -> Collection[bytes]:
+        """Every outpoint that the block spends; empty where a network has none."""
+
+    def outputs_to(self, scripts: AbstractSet[bytes]) -> Sequence[Output]:
+        """The outputs that pay some scripts, in the block's order."""
+
+    def spender_of(self, outpoint: bytes) -> str:
+        """The txid that spends one of ``spent``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """What waits in the node's mempool: all its txids, and the outputs not handed out before."""
+    """What waits in the node's mempool.
 
-    txids: frozenset[str]
-    outputs: Sequence[Output]
+    ``txids`` holds all of them (of those asked about, where a node has no list to give);
+    ``outputs`` and ``spent`` (outpoint to txid) are those not handed out before.
+    """
+
+    txids: AbstractSet[str]
+    outputs: Sequence[Output] = ()
+    spent: Mapping[bytes, str] = field(default_factory=dict)
 
 
 class Node(Protocol):
-    """One node of one network; every method raises NodeError when it cannot answer."""
+    """One node of one network, or several that are asked as one.
 
-    has_mempool: bool
+    Every method raises NodeError when it cannot answer.
+    """
 
     def tip_height(self) -> int:
-        """Height of the best block."""
+        """Height of the best block; NodeBlindError while the node does not see the chain's end."""
 
     def block_at(self, height: int) -> BlockRef:
         """The block at a height of the best chain."""
 
-    def outputs_of(self, block: BlockRef) -> Sequence[Output]:
-        """Every output of a block that could pay somebody, in order."""
+    def read_blocks(self, first: int, last: int) -> Generator[BlockContent]:
+        """The blocks of the best chain from ``first`` to ``last``, in order, as they are wanted."""
 
-    def final_height(self, tip_height: int) -> int:
-        """The height up to which blocks are final by the network's policy."""
+    def final_height(self, tip_height: int, confirmations: int) -> int:
+        """The height up to which blocks are final; 0 confirmations leave it to the network."""
 
-    def pending(self) -> Pending | None:
-        """The mempool, or None where the network is watched by blocks alone."""
+    def pending(self, waiting: AbstractSet[str]) -> Pending:
+        """What waits to be mined, of which the caller already knows the txids ``waiting``."""

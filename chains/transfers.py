@@ -8,7 +8,14 @@ from django.db.models import QuerySet
 
 from chains.models import Cursor, Transfer, TransferState
 
-__all__ = ["TransferFact", "TransferState", "changes_since", "scanned_at", "transfers_of"]
+__all__ = [
+    "TransferFact",
+    "TransferState",
+    "caught_up_at",
+    "changes_since",
+    "last_revision",
+    "transfers_of",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,7 @@ class TransferFact:
     state: TransferState
     confirmations: int
     first_seen_at: datetime
+    replaced_by: str
 
     @property
     def identity(self) -> str:
@@ -47,9 +55,16 @@ def transfers_of(*, references: Sequence[str]) -> list[TransferFact]:
     return _facts(Transfer.objects.filter(address__reference__in=references).order_by("pk"))
 
 
-def scanned_at(*, network: str) -> datetime | None:
-    """When the network's cursor last moved or was confirmed, UTC; None before the first scan."""
-    return Cursor.objects.filter(network=network).values_list("scanned_at", flat=True).first()
+def caught_up_at(*, network: str) -> datetime | None:
+    """When the network's tip was last reached, UTC; None before the first time."""
+    rows = Cursor.objects.filter(network=network)
+    return rows.values_list("caught_up_at", flat=True).first()
+
+
+def last_revision(*, network: str) -> int:
+    """The last revision given to a change of the network's transfers."""
+    rows = Cursor.objects.filter(network=network)
+    return rows.values_list("revision", flat=True).first() or 0
 
 
 def _facts(rows: QuerySet[Transfer]) -> list[TransferFact]:
@@ -67,6 +82,7 @@ def _facts(rows: QuerySet[Transfer]) -> list[TransferFact]:
             state=TransferState(row.state),
             confirmations=tips[row.network] - row.block.height + 1 if row.block else 0,
             first_seen_at=row.first_seen_at,
+            replaced_by=row.replaced_by,
         )
         for row in rows.select_related("address", "block")
     ]

@@ -1,6 +1,6 @@
 """Invoices: issued in tenge, paid in coins, moved only along the edges declared here."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -16,7 +16,13 @@ from chains.addresses import allocate_address
 from chains.assets import Asset
 from chains.networks import registry
 from chains.payment_uris import payment_uri
-from chains.transfers import TransferFact, TransferState, changes_since, scanned_at
+from chains.transfers import (
+    TransferFact,
+    TransferState,
+    caught_up_at,
+    changes_since,
+    last_revision,
+)
 from merchants.models import Invoice, InvoicePayment, PaymentOption, Shop, TransferCursor
 from merchants.outbox import record_event
 from settlement.entries import book_receipt, paid_tiyn_of, reverse_receipt
@@ -36,7 +42,7 @@ EDGES: Final[Mapping[Status, frozenset[Status]]] = {
 """Expired to settled is a payment that was broadcast in time and found late."""
 
 COUNTED: Final = (TransferState.SEEN, TransferState.INCLUDED, TransferState.FINAL)
-FINAL: Final = (TransferState.FINAL,)
+GONE: Final = (TransferState.DROPPED, TransferState.REPLACED)
 BLIND_AFTER: Final = timedelta(minutes=2)
 
 
@@ -129,14 +135,17 @@ class Due:
         return self.left_tiyn <= 0
 
 
-def due_of(invoice: Invoice, *, states: Collection[TransferState] = COUNTED, also: str = "") -> Due:
-    """Reckon what payments in some states leave due, each at its own quote (R28); exact.
+def due_of(invoice: Invoice) -> Due:
+    """Reckon what the payments seen so far leave due, each at its own quote (R28); exact.
 
-    Payments that came late do not count. ``also`` names one that counts whatever its state.
+    Payments that came late do not count.
     """
+    return _due_after(invoice, Q(state__in=COUNTED))
+
+
+def _due_after(invoice: Invoice, counts: Q) -> Due:
     options = {option.asset: option for option in invoice.options.all()}
     quotes = quotes_of([option.quote_id for option in options.values()])
-    counts = Q(state__in=states) | Q(identity=also)
     paid = sum(
         (
             worth_exact(quotes[options[one.asset].quote_id], quantity=int(one.quantity))
@@ -206,10 +215,14 @@ def expire_invoices(*, limit: int = 500) -> int:
 
 
 def _is_blind(invoice: Invoice) -> bool:
+    """Whether a payment could be on chain, or found already, without the invoice knowing (R15)."""
     networks = invoice.options.exclude(address="").values_list("network", flat=True).distinct()
+    applied = dict(TransferCursor.objects.values_list("network", "revision"))
     now = timezone.now()
     return any(
-        (scanned_at(network=one) or now - 2 * BLIND_AFTER) < now - BLIND_AFTER for one in networks
+        (caught_up_at(network=one) or now - 2 * BLIND_AFTER) < now - BLIND_AFTER
+        or applied.get(one, 0) < last_revision(network=one)
+        for one in networks
     )
 
 
@@ -235,7 +248,11 @@ def _apply(invoice: Invoice, facts: list[TransferFact]) -> None:
 
 
 def _book(invoice: Invoice, payment: InvoicePayment) -> None:
-    """Bring the ledger in line with one payment: final is booked, no longer final is reversed."""
+    """Bring the ledger in line with one payment: final is booked, gone for good is reversed.
+
+    A booked payment that a reorganisation sent back to the mempool stays booked while it waits to
+    be mined again (R1); it is reversed once another took its place or nobody knows it (R5).
+    """
     now = timezone.now()
     option = PaymentOption.objects.filter(invoice=invoice, asset=payment.asset).first()
     if option is None:
@@ -251,11 +268,11 @@ def _book(invoice: Invoice, payment: InvoicePayment) -> None:
             quantity=int(payment.quantity),
             # A late payment settles nothing by itself: the quote was over (R24).
             owed_tiyn=max(0, owed_tiyn) if payment.on_time else 0,
-            completes=due_of(invoice, states=FINAL, also=payment.identity).is_met,
+            completes=_due_after(invoice, Q(booked=True) | Q(pk=payment.pk)).is_met,
             effective_at=now,
         )
         payment.booked = True
-    elif payment.state != TransferState.FINAL and payment.booked:
+    elif payment.state in GONE and payment.booked:
         reverse_receipt(source=payment.identity, reason="chain reorganised", effective_at=now)
         payment.booked = False
 
@@ -267,7 +284,7 @@ def _booked_sources(invoice: Invoice) -> list[str]:
 def _status_of(invoice: Invoice) -> Status:
     """What the invoice's payments say now; time alone is left to ``expire_invoices``."""
     status = Status(invoice.status)
-    if due_of(invoice, states=FINAL).is_met:
+    if _due_after(invoice, Q(booked=True)).is_met:
         return Status.SETTLED
     if status in {Status.SETTLED, Status.REVERSED}:
         return Status.REVERSED

@@ -40,6 +40,12 @@ class BitcoinDevnet:
         amount = str(Decimal(value_sat).scaleb(-8))
         return str(self.call("sendtoaddress", address, amount, wallet="resident"))
 
+    def take_back(self, txid: str) -> str:
+        """Replace an unconfirmed payment by one to its payer (BIP-125); returns the new txid."""
+        home = self.call("getnewaddress", wallet="resident")
+        outputs = [{home: "0.001"}]
+        return str(self.call("bumpfee", txid, {"outputs": outputs}, wallet="resident")["txid"])
+
 
 @contextmanager
 def start_bitcoind(folder: Path) -> Iterator[BitcoinDevnet]:

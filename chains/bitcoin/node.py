@@ -1,17 +1,23 @@
-"""A bitcoind: blocks and mempool over its RPC, parsed with python-bitcoinlib."""
+"""A bitcoind: its chain and its mempool over RPC."""
 
-import http.client
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Generator
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Final, cast
 
-from bitcoin.core import CBlock, CBlockHeader, CTransaction, b2lx, x
-from bitcoin.core.serialize import SerializationError
-from bitcoin.rpc import JSONRPCError, RawProxy
-
 from chains.assets import Asset, Network
+from chains.bitcoin.blocks import (
+    BitcoinBlock,
+    outputs_of,
+    parse_transaction,
+    read_header,
+    spends_of,
+)
+from chains.bitcoin.rpc import BitcoinRpc
 from chains.nodes import (
     BlockRef,
+    NodeBlindError,
     NodeContradictionError,
     NodeUnavailableError,
     Output,
@@ -19,22 +25,28 @@ from chains.nodes import (
     WrongChainError,
 )
 
-COINBASE_MATURITY: Final = 100
-VALUE_SAT_MAX: Final = 21_000_000 * 100_000_000
-NOT_FOUND: Final = -5
+FETCHERS: Final = 4
+"""Blocks that are fetched at once in catch-up; bitcoind answers on as many threads by default."""
+TRANSACTIONS_A_LOOK: Final = 5_000
+"""New mempool transactions that one look reads: the rest of a flood waits for the next."""
+BATCH: Final = 200
 
 
 class BitcoinNode:
     """A connection to one bitcoind; ``looked_at`` only spares work, the database decides."""
 
-    has_mempool = True
-
     def __init__(self, *, network: Network, coin: Asset, url: str, timeout_s: float = 10.0) -> None:
         """Connect and check the chain; raises NodeUnavailableError, WrongChainError."""
         self.network, self.coin = network, coin
-        self._rpc = RawProxy(service_url=url, timeout=timeout_s)
+        self._url, self._timeout_s = url, timeout_s
+        self._rpc = self._connection()
         self._looked_at: set[str] = set()
-        genesis = self._call("getblockhash", 0)
+        self.check_chain()
+
+    def check_chain(self) -> None:
+        """Raise WrongChainError unless the genesis block is the registry's."""
+        network = self.network
+        genesis = str(self._rpc.call("getblockhash", 0))
         if genesis[:32] != network.caip2.partition(":")[2]:
             raise WrongChainError(
                 f"The node of {network.name} in NETWORKS_FILE is on another chain: its genesis "
@@ -42,76 +54,91 @@ class BitcoinNode:
             )
 
     def tip_height(self) -> int:
-        """Height of the best block."""
-        return int(self._call("getblockcount"))
+        """Height of the best block; NodeBlindError while headers run ahead of blocks."""
+        seen = self._rpc.call("getblockchaininfo")
+        if seen["initialblockdownload"] or seen["headers"] > seen["blocks"] + 1:
+            raise NodeBlindError(
+                f"The node of {self.network.name} is catching up: block {seen['blocks']} "
+                f"of {seen['headers']}."
+            )
+        return int(seen["blocks"])
 
     def block_at(self, height: int) -> BlockRef:
         """The block at ``height`` of the best chain."""
-        block_hash = self._call("getblockhash", height)
-        header = _parse(CBlockHeader, self._call("getblockheader", block_hash, False))
-        if b2lx(header.GetHash()) != block_hash:
+        block_hash = self._rpc.call("getblockhash", height)
+        ref = read_header(
+            _bytes(self._rpc.call("getblockheader", block_hash, False)), height=height
+        )
+        if ref.hash != block_hash:
             raise NodeContradictionError(
                 f"{self.network.name}: header and hash differ at {height}."
             )
-        return BlockRef(
-            height=height,
-            hash=block_hash,
-            parent_hash=b2lx(header.hashPrevBlock),
-            time=datetime.fromtimestamp(header.nTime, tz=UTC),
-        )
+        return ref
 
-    def outputs_of(self, block: BlockRef) -> Sequence[Output]:
-        """Every output of a block."""
-        parsed = _parse(CBlock, self._call("getblock", block.hash, 0))
-        return [output for tx in parsed.vtx for output in self._outputs(tx)]
-
-    def final_height(self, tip_height: int) -> int:
-        """The height that has the registry's number of confirmations under ``tip_height``."""
-        return tip_height - self.network.final_confirmations + 1
-
-    def pending(self) -> Pending:
-        """The mempool; outputs of transactions that this connection has not yet looked at."""
-        txids = frozenset(self._call("getrawmempool"))
-        outputs: list[Output] = []
-        for txid in txids - self._looked_at:
+    def read_blocks(self, first: int, last: int) -> Generator[BitcoinBlock]:
+        """The blocks from ``first`` to ``last``, fetched side by side, given in order."""
+        heights = range(first, last + 1)
+        if len(heights) == 1:
+            yield self._read(self._rpc, first)
+            return
+        connections = [self._connection() for _ in range(min(FETCHERS, len(heights)))]
+        with ThreadPoolExecutor(len(connections)) as fetchers:
+            ahead = [
+                fetchers.submit(self._read, connections[number], height)
+                for number, height in enumerate(heights[: len(connections)])
+            ]
             try:
-                raw = self._call("getrawtransaction", txid)
-            except JSONRPCError as error:
-                if error.error["code"] != NOT_FOUND:
-                    raise
-                continue  # it left the mempool since
-            outputs.extend(self._outputs(_parse(CTransaction, raw)))
-        self._looked_at = set(txids)
-        return Pending(txids=txids, outputs=outputs)
+                for number, height in enumerate(heights):
+                    slot = number % len(connections)
+                    block = ahead[slot].result()
+                    following = height + len(connections)
+                    if following <= last:
+                        # The slot's connection is free again: its block was just handed over.
+                        ahead[slot] = fetchers.submit(self._read, connections[slot], following)
+                    yield block
+            finally:
+                fetchers.shutdown(cancel_futures=True)
+                for connection in connections:
+                    connection.close()
 
-    def _outputs(self, tx: CTransaction) -> Iterator[Output]:
-        txid = b2lx(tx.GetTxid())
-        maturity = COINBASE_MATURITY if tx.is_coinbase() else 0
-        for vout, output in enumerate(tx.vout):
-            if 0 < output.nValue <= VALUE_SAT_MAX:
-                yield Output(
-                    txid=txid,
-                    position=f"out:{vout}",
-                    script=bytes(output.scriptPubKey),
-                    asset=self.coin.caip19,
-                    value=output.nValue,
-                    maturity=maturity,
-                )
+    def final_height(self, tip_height: int, confirmations: int) -> int:
+        """The height that has a number of confirmations under ``tip_height``."""
+        return tip_height - max(1, confirmations) + 1
 
-    def _call(self, method: str, *params: object) -> Any:  # noqa: ANN401 -- JSON
-        try:
-            return self._rpc._call(method, *params)  # noqa: SLF001 -- __getattr__ hides the same
-        except JSONRPCError:
-            raise
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NodeUnavailableError(
-                f"The node of {self.network.name} (endpoints in NETWORKS_FILE) does not answer "
-                f"{method}: {type(error).__name__}."
-            ) from None
+    def pending(self, waiting: AbstractSet[str]) -> Pending:
+        """The mempool; outputs and inputs of transactions not looked at by this connection."""
+        txids = frozenset(self._rpc.call("getrawmempool"))
+        fresh = list(islice(txids - self._looked_at, TRANSACTIONS_A_LOOK))
+        outputs: list[Output] = []
+        spent: dict[bytes, str] = {}
+        read: set[str] = set()
+        for start in range(0, len(fresh), BATCH):
+            asked = fresh[start : start + BATCH]
+            raws = self._rpc.batch_found("getrawtransaction", [[txid] for txid in asked])
+            for txid, raw in zip(asked, raws, strict=True):
+                if raw is None:
+                    continue  # it left the mempool since
+                read.add(txid)
+                tx = parse_transaction(_bytes(raw))
+                outputs.extend(outputs_of(tx, asset=self.coin.caip19))
+                spent |= spends_of(tx)
+        self._looked_at = (self._looked_at & txids) | read
+        return Pending(txids=txids, outputs=outputs, spent=spent)
+
+    def _read(self, connection: BitcoinRpc, height: int) -> BitcoinBlock:
+        block_hash = connection.call("getblockhash", height)
+        raw = _bytes(connection.call("getblock", block_hash, 0))
+        ref = read_header(raw, height=height)
+        if ref.hash != block_hash:
+            raise NodeContradictionError(f"{self.network.name}: block and hash differ at {height}.")
+        return BitcoinBlock(raw, ref=ref, asset=self.coin.caip19)
+
+    def _connection(self) -> BitcoinRpc:
+        return BitcoinRpc(url=self._url, name=self.network.name, timeout_s=self._timeout_s)
 
 
-def _parse(kind: type[Any], raw: object) -> Any:  # noqa: ANN401 -- python-bitcoinlib is untyped
+def _bytes(text: Any) -> bytes:  # noqa: ANN401 -- JSON
     try:
-        return kind.deserialize(x(cast("str", raw)))
-    except (SerializationError, ValueError, TypeError):
-        raise NodeUnavailableError("The Bitcoin node sent bytes that are no block.") from None
+        return bytes.fromhex(cast("str", text))
+    except (ValueError, TypeError):
+        raise NodeUnavailableError("The Bitcoin node sent what is no hex.") from None

@@ -1,6 +1,8 @@
 """An EVM node through web3: a block's own-coin payments and its listed tokens' Transfer logs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -9,7 +11,7 @@ from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.exceptions import Web3Exception
+from web3.exceptions import TransactionNotFound, Web3Exception
 
 from chains.assets import Asset, Network
 from chains.nodes import (
@@ -17,6 +19,7 @@ from chains.nodes import (
     NodeContradictionError,
     NodeUnavailableError,
     Output,
+    Pending,
     WrongChainError,
 )
 
@@ -24,10 +27,38 @@ TRANSFER_TOPIC: Final = keccak(text="Transfer(address,address,uint256)")
 FAILURES: Final = (Web3Exception, requests.RequestException, OSError, ValueError)
 
 
+class TransactionUnknownError(NodeUnavailableError):
+    """The node knows no such transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvmBlock:
+    """A block's payments, by the address that each one reaches."""
+
+    ref: BlockRef
+    outputs: Sequence[Output]
+
+    @property
+    def scripts(self) -> AbstractSet[bytes]:
+        """Every address that is paid."""
+        return {output.script for output in self.outputs}
+
+    @property
+    def spent(self) -> Collection[bytes]:
+        """None: accounts, not outpoints."""
+        return ()
+
+    def outputs_to(self, scripts: AbstractSet[bytes]) -> Sequence[Output]:
+        """The payments to some addresses, in the block's order."""
+        return [output for output in self.outputs if output.script in scripts]
+
+    def spender_of(self, outpoint: bytes) -> str:
+        """Never asked for: ``spent`` is empty."""
+        raise KeyError(outpoint)
+
+
 class EvmNode:
     """A connection to one EVM node; only listed contracts' logs count (R45)."""
-
-    has_mempool = False
 
     def __init__(
         self, *, network: Network, assets: Sequence[Asset], url: str, timeout_s: float = 10.0
@@ -40,6 +71,11 @@ class EvmNode:
         }
         provider = HTTPProvider(url, request_kwargs={"timeout": timeout_s})
         self._web3 = Web3(provider)
+        self.check_chain()
+
+    def check_chain(self) -> None:
+        """Raise WrongChainError unless the chain id is the registry's."""
+        network = self.network
         chain_id = self._ask("eth_chainId", lambda: self._web3.eth.chain_id)
         if chain_id != network.chain_id:
             raise WrongChainError(
@@ -61,8 +97,13 @@ class EvmNode:
             time=datetime.fromtimestamp(block["timestamp"], tz=UTC),
         )
 
-    def outputs_of(self, block: BlockRef) -> Sequence[Output]:
-        """The payments of a block's successful transactions, asked for by its hash (R40)."""
+    def read_blocks(self, first: int, last: int) -> Generator[EvmBlock]:
+        """The blocks from ``first`` to ``last``, in order."""
+        for height in range(first, last + 1):
+            ref = self.block_at(height)
+            yield EvmBlock(ref, self._outputs_of(ref))
+
+    def _outputs_of(self, block: BlockRef) -> Sequence[Output]:
         block_hash = HexBytes(block.hash)
         full = self._ask(
             "eth_getBlockByHash",
@@ -86,16 +127,25 @@ class EvmNode:
                 outputs.extend(self._tokens_of(receipt))
         return outputs
 
-    def final_height(self, tip_height: int) -> int:
-        """The ``finalized`` block's height, or the registry's depth where it names one (R36)."""
-        if self.network.final_confirmations:
-            return tip_height - self.network.final_confirmations + 1
+    def final_height(self, tip_height: int, confirmations: int) -> int:
+        """The ``finalized`` block's height, or the depth that is asked for (R36)."""
+        if confirmations:
+            return tip_height - confirmations + 1
         block = self._ask("eth_getBlockByNumber", lambda: self._web3.eth.get_block("finalized"))
         return min(int(block["number"]), tip_height)
 
-    def pending(self) -> None:
-        """None: an EVM payment shows when it is included, within one block's time."""
-        return
+    def pending(self, waiting: AbstractSet[str]) -> Pending:
+        """Which of some transactions the node still means to mine; it has no list to give."""
+        return Pending(txids=frozenset(txid for txid in waiting if self._is_pending(txid)))
+
+    def _is_pending(self, txid: str) -> bool:
+        try:
+            tx = self._ask(
+                "eth_getTransactionByHash", lambda: self._web3.eth.get_transaction(HexBytes(txid))
+            )
+        except TransactionUnknownError:
+            return False
+        return tx.get("blockHash") is None
 
     def _native(self, tx: Mapping[str, Any]) -> Iterator[Output]:
         if self._coin and tx.get("to") and tx["value"] > 0:
@@ -131,6 +181,8 @@ class EvmNode:
     def _ask(self, method: str, ask: Any) -> Any:  # noqa: ANN401 -- web3's own types are loose
         try:
             return ask()
+        except TransactionNotFound:
+            raise TransactionUnknownError(f"{self.network.name} knows no such thing.") from None
         except FAILURES as error:
             raise NodeUnavailableError(
                 f"The node of {self.network.name} (endpoints in NETWORKS_FILE) does not answer "

@@ -12,6 +12,7 @@ from alatau_pay.devnet import anvil, bitcoind
 from alatau_pay.devnet.nodes import Devnet
 from chains.networks import RegistryError, node_for, registry
 from chains.scanning import scan_network
+from chains.transfers import transfers_of
 from merchants.invoices import (
     EDGES,
     InvoiceError,
@@ -111,23 +112,51 @@ def test_an_extra_payment_is_kept_apart(networks: Devnet, shop: Shop) -> None:
     assert balance_of(OVERPAYMENTS, beneficiary=str(shop.id)) == -450_000
 
 
-@pytest.mark.case("R5")
-def test_a_reorg_after_finality_reverses_and_pays_again(networks: Devnet, shop: Shop) -> None:
+@pytest.mark.case("R1")
+@pytest.mark.case("R2")
+def test_a_reorg_that_keeps_the_payment_reverses_nothing(networks: Devnet, shop: Shop) -> None:
     invoice, option = issued(shop, "BTC")
     networks.resident.pay(uri_of(option, quantity=int(option.quantity)))
     first, _second = networks.bitcoin.mine(2)
     work()
     networks.bitcoin.call("invalidateblock", first)
     work()
-    invoice.refresh_from_db()
-    assert invoice.status == "reversed"
-    assert balance_of(MERCHANT_PAYABLE, beneficiary=str(shop.id)) == 0
-
+    assert transfers_of(references=[str(invoice.pk)])[0].confirmations == 0
     networks.bitcoin.mine(3)
     work()
     invoice.refresh_from_db()
     assert invoice.status == "settled"
     assert balance_of(MERCHANT_PAYABLE, beneficiary=str(shop.id)) == -450_000
+    kinds = list(OutboxEvent.objects.values_list("type", flat=True))
+    assert kinds.count("invoice.settled") == 1
+    assert "invoice.reversed" not in kinds
+
+
+@pytest.mark.case("R5")
+def test_a_payment_that_another_replaced_after_finality_is_reversed(
+    networks: Devnet, shop: Shop
+) -> None:
+    invoice, option = issued(shop, "BTC")
+    txid = networks.resident.pay(uri_of(option, quantity=int(option.quantity)))
+    first, _second = networks.bitcoin.mine(2)
+    work()
+    networks.bitcoin.call("invalidateblock", first)
+    replacement = networks.bitcoin.take_back(txid)
+    networks.bitcoin.mine(3)
+    work()
+    invoice.refresh_from_db()
+    assert invoice.status == "reversed"
+    assert balance_of(MERCHANT_PAYABLE, beneficiary=str(shop.id)) == 0
+    (gone,) = transfers_of(references=[str(invoice.pk)])
+    assert (gone.state, gone.replaced_by) == ("replaced", replacement)
+
+    networks.resident.pay(uri_of(option, quantity=int(option.quantity)))
+    networks.bitcoin.mine(3)
+    work()
+    invoice.refresh_from_db()
+    assert invoice.status == "settled"
+    assert balance_of(MERCHANT_PAYABLE, beneficiary=str(shop.id)) == -450_000
+    assert trial_balance().difference_tiyn == 0
 
 
 @pytest.mark.case("R24")

@@ -1,0 +1,218 @@
+"""A Bitcoin block's outputs and inputs, by a walk over its raw bytes.
+
+The walk reads lengths and steps over everything else, so that a full block costs milliseconds;
+python-bitcoinlib parses only the transactions that matter. What was read is held against the
+header: the bytes end where the last transaction ends, and the transactions hash to the Merkle root.
+"""
+
+import struct
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import sha256
+from typing import Final
+
+from bitcoin.core import CBlockHeader, COutPoint, CTransaction, b2lx
+from bitcoin.core.serialize import SerializationError
+
+from chains.nodes import BlockRef, NodeContradictionError, NodeUnavailableError, Output
+
+COINBASE_MATURITY: Final = 100
+VALUE_SAT_MAX: Final = 21_000_000 * 100_000_000
+HEADER_BYTES: Final = 80
+OUTPOINT_BYTES: Final = 36
+NULL_OUTPOINT: Final = b"\0" * 32 + b"\xff" * 4
+READ_U64 = struct.Struct("<Q").unpack_from
+
+
+def _length(raw: bytes, at: int) -> tuple[int, int]:
+    """A CompactSize number at ``at`` and the place after it."""
+    first = raw[at]
+    if first < 0xFD:
+        return first, at + 1
+    width = {0xFD: 2, 0xFE: 4, 0xFF: 8}[first]
+    return int.from_bytes(raw[at + 1 : at + 1 + width], "little"), at + 1 + width
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where one transaction stands: all of it, and what of it the txid covers."""
+
+    start: int
+    inputs_start: int
+    outputs_end: int
+    end: int
+
+
+class BitcoinBlock:
+    """A block as its bytes say (BIP-141 serialisation)."""
+
+    def __init__(self, raw: bytes, *, ref: BlockRef, asset: str) -> None:
+        """Walk the bytes; raises NodeContradictionError when they are not the block ``ref``."""
+        self.ref, self._raw, self._asset = ref, raw, asset
+        self._spans: list[Span] = []
+        self._payees: dict[bytes, list[int]] = {}
+        self._spenders: dict[bytes, int] = {}
+        try:
+            self._walk()
+            genuine = self._merkle_root() == raw[36:68]
+        except (IndexError, KeyError, struct.error):
+            genuine = False
+        if not genuine or block_hash(raw[:HEADER_BYTES]) != ref.hash:
+            raise NodeContradictionError(
+                f"The node's bytes are not those of block {ref.height} {ref.hash}."
+            )
+
+    @property
+    def scripts(self) -> AbstractSet[bytes]:
+        """Every scriptPubKey that is paid more than nothing."""
+        return self._payees.keys()
+
+    @property
+    def spent(self) -> Collection[bytes]:
+        """Every outpoint that is spent: txid (as hashed) and vout, 36 bytes."""
+        return self._spenders.keys()
+
+    def outputs_to(self, scripts: AbstractSet[bytes]) -> Sequence[Output]:
+        """The outputs that pay some scripts, in the block's order."""
+        wanted = {number for script in scripts for number in self._payees.get(script, ())}
+        return [
+            output
+            for number in sorted(wanted)
+            for output in outputs_of(self._transaction(number), asset=self._asset)
+            if output.script in scripts
+        ]
+
+    def spender_of(self, outpoint: bytes) -> str:
+        """The txid that spends one of ``spent``."""
+        return str(b2lx(self._txids[self._spenders[outpoint]]))
+
+    def _transaction(self, number: int) -> CTransaction:
+        span = self._spans[number]
+        return parse_transaction(self._raw[span.start : span.end])
+
+    def _walk(self) -> None:
+        raw = self._raw
+        count, at = _length(raw, HEADER_BYTES)
+        for number in range(count):
+            at = self._walk_transaction(number, at)
+        if at != len(raw) or not count:
+            raise IndexError("the bytes end elsewhere")
+
+    def _walk_transaction(self, number: int, start: int) -> int:  # noqa: C901 -- inlined: hot path
+        raw, spenders, payees = self._raw, self._spenders, self._payees
+        at = start + 4
+        has_witness = raw[at] == 0  # BIP-144's marker: no transaction has zero inputs
+        at += 2 * has_witness
+        inputs_start = at
+        inputs, at = _length(raw, at)
+        for _ in range(inputs):
+            spenders[raw[at : at + OUTPOINT_BYTES]] = number
+            at += OUTPOINT_BYTES
+            size = raw[at]
+            at += 1
+            if size >= 0xFD:
+                size, at = _length(raw, at - 1)
+            at += size + 4
+        outputs, at = _length(raw, at)
+        for _ in range(outputs):
+            (value,) = READ_U64(raw, at)
+            size = raw[at + 8]
+            at += 9
+            if size >= 0xFD:
+                size, at = _length(raw, at - 1)
+            if 0 < value <= VALUE_SAT_MAX:
+                payees.setdefault(raw[at : at + size], []).append(number)
+            at += size
+        outputs_end = at
+        if has_witness:
+            for _ in range(inputs):
+                items, at = _length(raw, at)
+                for _ in range(items):
+                    size, at = _length(raw, at)
+                    at += size
+        self._spans.append(Span(start, inputs_start, outputs_end, at + 4))
+        return at + 4
+
+    @cached_property
+    def _txids(self) -> list[bytes]:
+        raw = self._raw
+        return [
+            sha256(
+                sha256(
+                    raw[one.start : one.start + 4]
+                    + raw[one.inputs_start : one.outputs_end]
+                    + raw[one.end - 4 : one.end]
+                ).digest()
+            ).digest()
+            for one in self._spans
+        ]
+
+    def _merkle_root(self) -> bytes:
+        level = self._txids
+        while len(level) > 1:
+            if len(level) % 2:
+                level = [*level, level[-1]]
+            level = [
+                sha256(sha256(level[index] + level[index + 1]).digest()).digest()
+                for index in range(0, len(level), 2)
+            ]
+        return level[0]
+
+
+def block_hash(header: bytes) -> str:
+    """The hash of an 80-byte header, as people write it."""
+    return str(b2lx(sha256(sha256(header).digest()).digest()))
+
+
+def read_header(raw: bytes, *, height: int) -> BlockRef:
+    """What a block's first 80 bytes say of it. Raises NodeUnavailableError."""
+    try:
+        header = CBlockHeader.deserialize(raw[:HEADER_BYTES])
+    except SerializationError:
+        raise NodeUnavailableError("The Bitcoin node sent bytes that are no block.") from None
+    return BlockRef(
+        height=height,
+        hash=b2lx(header.GetHash()),
+        parent_hash=b2lx(header.hashPrevBlock),
+        time=datetime.fromtimestamp(header.nTime, tz=UTC),
+    )
+
+
+def parse_transaction(raw: bytes) -> CTransaction:
+    """Parse one transaction. Raises NodeUnavailableError for bytes that are none."""
+    try:
+        return CTransaction.deserialize(raw)
+    except (SerializationError, ValueError, TypeError):
+        raise NodeUnavailableError("The Bitcoin node sent bytes that are no transaction.") from None
+
+
+def spends_of(tx: CTransaction) -> Mapping[bytes, str]:
+    """The outpoints that a transaction spends, each with its txid; none for a coinbase."""
+    txid = b2lx(tx.GetTxid())
+    return {_outpoint(one.prevout): txid for one in tx.vin if not one.prevout.is_null()}
+
+
+def outputs_of(tx: CTransaction, *, asset: str) -> list[Output]:
+    """Every output of a transaction that is worth something (R30)."""
+    spends = spends_of(tx)
+    txid = b2lx(tx.GetTxid())
+    return [
+        Output(
+            txid=txid,
+            position=f"out:{vout}",
+            script=bytes(output.scriptPubKey),
+            asset=asset,
+            value=output.nValue,
+            maturity=COINBASE_MATURITY if tx.is_coinbase() else 0,
+            spends=tuple(spends),
+        )
+        for vout, output in enumerate(tx.vout)
+        if 0 < output.nValue <= VALUE_SAT_MAX
+    ]
+
+
+def _outpoint(prevout: COutPoint) -> bytes:
+    return bytes(prevout.hash) + int(prevout.n).to_bytes(4, "little")

@@ -1,0 +1,215 @@
+"""Several nodes of one network, asked as one.
+
+The first node in the registry's order that answers, and is not behind the others, speaks for the
+network; a failing one is left alone for a while that doubles. Blocks count as final only as deep as
+every answering node agrees (R19). The chain is checked at every connect and again at every round of
+health (R18, R43).
+"""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from chains.nodes import (
+    BlockContent,
+    BlockPrunedError,
+    BlockRef,
+    Node,
+    NodeBlindError,
+    NodeError,
+    NodeUnavailableError,
+    Pending,
+    WrongChainError,
+)
+
+Answer = TypeVar("Answer")
+
+LAG_BLOCKS_MAX: Final = 3
+"""A node further behind the best one than this neither speaks nor votes."""
+ROUND_S: Final = 10.0
+"""How often every node is asked for its health."""
+PAUSE_S_MAX: Final = 60.0
+NAMED: Final = frozenset({BlockPrunedError, NodeBlindError, WrongChainError})
+AGREEMENT_BLOCKS_MAX: Final = 200
+"""How far back two nodes' common block is looked for before nothing counts as final."""
+
+
+class Provider(Node, Protocol):
+    """One node behind one URL."""
+
+    def check_chain(self) -> None:
+        """Raise WrongChainError unless the node still speaks for its network."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EndpointHealth:
+    """How one endpoint does; ``name`` is its host and port, never its credentials or path."""
+
+    name: str
+    tip_height: int | None = None
+    latency_ms: int | None = None
+    error: str = ""
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    url: str
+    health: EndpointHealth
+    node: Provider | None = None
+    failure: NodeError | None = None
+    pause_s: float = 0.0
+    silent_until: float = field(default=0.0)
+
+
+class NodePool:
+    """Every endpoint of one network behind the interface of a node."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        urls: Sequence[str],
+        connect: Callable[[str], Provider],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Connect to nothing yet; ``connect`` raises NodeError, ``name`` is for messages."""
+        self._name, self._connect, self._clock = name, connect, clock
+        self._endpoints = [
+            _Endpoint(url=url, health=EndpointHealth(name=endpoint_name(url))) for url in urls
+        ]
+        self._speaker: _Endpoint | None = None
+        self._round_ends = 0.0
+
+    @property
+    def health(self) -> Sequence[EndpointHealth]:
+        """What the last round of health and the questions since then showed."""
+        return [one.health for one in self._endpoints]
+
+    @property
+    def speaker(self) -> str:
+        """The name of the endpoint that speaks for the network now; empty before the first."""
+        return self._speaker.health.name if self._speaker else ""
+
+    def tip_height(self) -> int:
+        """Height of the speaker's best block; chooses the speaker anew where that is due."""
+        if self._clock() >= self._round_ends:
+            self._hold_round()
+        return self._ask(lambda node: node.tip_height())
+
+    def block_at(self, height: int) -> BlockRef:
+        """The block at a height of the speaker's best chain."""
+        return self._ask(lambda node: node.block_at(height))
+
+    def read_blocks(self, first: int, last: int) -> Generator[BlockContent]:
+        """The speaker's blocks from ``first`` to ``last``, in order."""
+        speaker = self._speaking()
+        try:
+            yield from speaker.read_blocks(first, last)
+        except NodeError as error:
+            self._silence(self._endpoint_of(speaker), error)
+            raise
+
+    def pending(self, waiting: AbstractSet[str]) -> Pending:
+        """What waits in the speaker's mempool."""
+        return self._ask(lambda node: node.pending(waiting))
+
+    def final_height(self, tip_height: int, confirmations: int) -> int:
+        """The least of what the nodes hold for final, at a block they agree on (R19)."""
+        final = self._ask(lambda node: node.final_height(tip_height, confirmations))
+        for other in self._endpoints:
+            if other is self._speaker or other.node is None or other.health.error:
+                continue
+            try:
+                final = min(final, self._agreed_height(other.node, final, confirmations))
+            except NodeError as error:
+                self._silence(other, error)
+        return final
+
+    def _agreed_height(self, other: Provider, final: int, confirmations: int) -> int:
+        height = min(final, other.final_height(other.tip_height(), confirmations))
+        lowest = max(0, height - AGREEMENT_BLOCKS_MAX)
+        step = 1
+        while height >= lowest:
+            if other.block_at(height).hash == self.block_at(height).hash:
+                return height
+            height, step = height - step, step * 2
+        return -1
+
+    def _ask(self, question: Callable[[Provider], Answer]) -> Answer:
+        node = self._speaking()
+        try:
+            return question(node)
+        except NodeError as error:
+            self._silence(self._endpoint_of(node), error)
+            raise
+
+    def _speaking(self) -> Provider:
+        if self._speaker is None or self._speaker.node is None:
+            self._hold_round()
+        if self._speaker is None or self._speaker.node is None:
+            raise self._nobody()
+        return self._speaker.node
+
+    def _hold_round(self) -> None:
+        """Ask every endpoint that is not to be left alone how far it is; choose who speaks."""
+        for one in self._endpoints:
+            if self._clock() >= one.silent_until:
+                self._examine(one)
+        tips = [one.health.tip_height for one in self._endpoints if not one.health.error]
+        best = max((tip for tip in tips if tip is not None), default=0)
+        self._speaker = next(
+            (
+                one
+                for one in self._endpoints
+                if one.node is not None
+                and not one.health.error
+                and (one.health.tip_height or 0) >= best - LAG_BLOCKS_MAX
+            ),
+            None,
+        )
+        self._round_ends = self._clock() + ROUND_S
+
+    def _examine(self, endpoint: _Endpoint) -> None:
+        health, began = endpoint.health, self._clock()
+        try:
+            if endpoint.node is None:
+                endpoint.node = self._connect(endpoint.url)
+            else:
+                endpoint.node.check_chain()
+            health.tip_height = endpoint.node.tip_height()
+        except NodeError as error:
+            self._silence(endpoint, error)
+            return
+        health.latency_ms = round((self._clock() - began) * 1000)
+        endpoint.failure, health.error = None, ""
+        endpoint.pause_s = 0.0
+
+    def _silence(self, endpoint: _Endpoint, error: NodeError) -> None:
+        """Let go of a failing node: the next connect checks its chain again."""
+        endpoint.node = None
+        endpoint.failure, endpoint.health.error = error, str(error)
+        endpoint.pause_s = min(PAUSE_S_MAX, max(1.0, 2 * endpoint.pause_s))
+        endpoint.silent_until = self._clock() + endpoint.pause_s
+        if endpoint is self._speaker:
+            self._speaker = None
+
+    def _endpoint_of(self, node: Provider) -> _Endpoint:
+        return next(one for one in self._endpoints if one.node is node)
+
+    def _nobody(self) -> NodeError:
+        said = "; ".join(f"{one.health.name}: {one.health.error}" for one in self._endpoints)
+        kinds = {type(one.failure) for one in self._endpoints if one.failure}
+        # One reason for all is worth its own name; a mixture is just nobody.
+        kind = kinds.pop() if len(kinds) == 1 else NodeUnavailableError
+        return (kind if kind in NAMED else NodeUnavailableError)(
+            f"No node of {self._name} (endpoints in NETWORKS_FILE) can be used. {said}"
+        )
+
+
+def endpoint_name(url: str) -> str:
+    """The host and port of a URL: what may be shown of an endpoint."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or '?'}" + (f":{parts.port}" if parts.port else "")
