@@ -17,6 +17,15 @@ class NetworkKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FinalityTier:
+    """How deep payments of one asset (CAIP-19) up to ``value_max`` base units must be to settle."""
+
+    asset: str
+    value_max: int
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """One network as the operator configured it.
 
@@ -39,6 +48,24 @@ class Network:
     forwarder: str = ""
     treasury: str = ""
     is_devnet: bool = False
+    finality_tiers: tuple[FinalityTier, ...] = ()
+
+    @property
+    def confirmations(self) -> frozenset[int]:
+        """Every number of confirmations that some payment on this network needs."""
+        tiers = (tier.confirmations for tier in self.finality_tiers)
+        return frozenset({self.final_confirmations, *tiers})
+
+    def confirmations_for(self, asset: str, value: int) -> int:
+        """Confirmations that ``value`` base units of a CAIP-19 asset need; 0 for the network's tag.
+
+        The lowest tier that holds the value decides, and ``final_confirmations`` above all tiers.
+        """
+        fitting = [
+            tier for tier in self.finality_tiers if tier.asset == asset and value <= tier.value_max
+        ]
+        lowest = min(fitting, key=lambda tier: tier.value_max, default=None)
+        return self.final_confirmations if lowest is None else lowest.confirmations
 
     @property
     def chain_id(self) -> int:

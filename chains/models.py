@@ -91,7 +91,10 @@ class Transfer(models.Model):
     asset = models.CharField(max_length=120, help_text="CAIP-19")
     address = models.ForeignKey(Address, models.PROTECT, related_name="transfers")
     txid = models.CharField(max_length=64)
-    position = models.CharField(max_length=20, help_text="out:<vout>, log:<ordinal>, call:")
+    position = models.CharField(max_length=40, help_text="out:<vout>, log:<ordinal>, call:<path>")
+    variant = models.PositiveSmallIntegerField(
+        default=0, help_text="another number for other facts after being mined again"
+    )
     value = models.DecimalField(max_digits=78, decimal_places=0, help_text="base units")
     state = models.CharField(max_length=10, choices=TransferState)
     block = models.ForeignKey(Block, models.PROTECT, null=True, related_name="transfers")
@@ -105,7 +108,12 @@ class Transfer(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["network", "txid", "position"], name="transfer_once_per_output"
+                fields=["network", "txid", "position", "variant"], name="transfer_variant_once"
+            ),
+            models.UniqueConstraint(
+                fields=["network", "txid", "position"],
+                condition=models.Q(state__in=["seen", "included", "final"]),
+                name="transfer_once_per_output",
             ),
             models.CheckConstraint(condition=models.Q(value__gt=0), name="transfer_positive"),
         ]

@@ -12,7 +12,8 @@ from chains.assets import Asset, Network, NetworkKind, Registry
 from chains.bitcoin.keys import AccountKeyError, parse_account_key
 from chains.bitcoin.node import BitcoinNode
 from chains.evm.node import EvmNode
-from chains.pool import NodePool, Provider
+from chains.nodes import Node
+from chains.pool import NodePool
 
 CAIP2: Final = re.compile(r"(bip122:[0-9a-f]{32}|eip155:[1-9][0-9]{0,17})")
 DEVNETS: Final = frozenset({"bip122:0f9188f13cb7b2c71f2a335e3a4fc328", "eip155:31337"})
@@ -74,11 +75,18 @@ def _check(network: Network) -> None:
         raise RegistryError(f"NETWORKS_FILE: {network.caip2!r} is no CAIP-2 id.")
     if network.is_devnet != (network.caip2 in DEVNETS):
         raise RegistryError(f"NETWORKS_FILE: {network.name}: is_devnet is wrong for this network.")
+    if any(
+        tier.asset.partition("/")[0] != network.caip2 or tier.confirmations < 0
+        for tier in network.finality_tiers
+    ):
+        raise RegistryError(f"NETWORKS_FILE: {network.name}: a tier of finality is wrong.")
     if not network.endpoints:
         raise RegistryError(f"NETWORKS_FILE: {network.name} names no endpoints.")
-    if network.kind is NetworkKind.BITCOIN:
-        _check_bitcoin(network)
-        return
+    check = _check_bitcoin if network.kind is NetworkKind.BITCOIN else _check_evm
+    check(network)
+
+
+def _check_evm(network: Network) -> None:
     for name in ("factory", "forwarder", "treasury"):
         if not re.fullmatch(r"0x[0-9a-fA-F]{40}", getattr(network, name)):
             raise RegistryError(f"NETWORKS_FILE: {network.name}: {name} is no address.")
@@ -97,7 +105,7 @@ def node_for(network: Network) -> NodePool:
     """Every endpoint of a network, asked as one; each one's chain is checked when it connects."""
     assets = registry().assets_on(network.caip2)
 
-    def connect(url: str) -> Provider:
+    def connect(url: str) -> Node:
         if network.kind is NetworkKind.EVM:
             return EvmNode(network=network, assets=assets, url=url)
         return BitcoinNode(network=network, coin=assets[0], url=url)

@@ -111,5 +111,11 @@ class Node(Protocol):
     def final_height(self, tip_height: int, confirmations: int) -> int:
         """The height up to which blocks are final; 0 confirmations leave it to the network."""
 
+    def check_chain(self) -> None:
+        """Raise WrongChainError unless the node still speaks for its network."""
+
+    def is_orphan(self, block_hash: str) -> bool:
+        """Whether the node knows a block and knows it to be off its best chain."""
+
     def pending(self, waiting: AbstractSet[str]) -> Pending:
         """What waits to be mined, of which the caller already knows the txids ``waiting``."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from chains.nodes import (
@@ -37,13 +37,6 @@ AGREEMENT_BLOCKS_MAX: Final = 200
 """How far back two nodes' common block is looked for before nothing counts as final."""
 
 
-class Provider(Node, Protocol):
-    """One node behind one URL."""
-
-    def check_chain(self) -> None:
-        """Raise WrongChainError unless the node still speaks for its network."""
-
-
 @dataclass(slots=True, kw_only=True)
 class EndpointHealth:
     """How one endpoint does; ``name`` is its host and port, never its credentials or path."""
@@ -58,7 +51,7 @@ class EndpointHealth:
 class _Endpoint:
     url: str
     health: EndpointHealth
-    node: Provider | None = None
+    node: Node | None = None
     failure: NodeError | None = None
     pause_s: float = 0.0
     silent_until: float = field(default=0.0)
@@ -72,7 +65,7 @@ class NodePool:
         *,
         name: str,
         urls: Sequence[str],
-        connect: Callable[[str], Provider],
+        connect: Callable[[str], Node],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect to nothing yet; ``connect`` raises NodeError, ``name`` is for messages."""
@@ -112,6 +105,14 @@ class NodePool:
             self._silence(self._endpoint_of(speaker), error)
             raise
 
+    def check_chain(self) -> None:
+        """Raise WrongChainError unless the speaker still speaks for the network."""
+        self._ask(lambda node: node.check_chain())
+
+    def is_orphan(self, block_hash: str) -> bool:
+        """Whether the speaker knows a block to be off its best chain."""
+        return self._ask(lambda node: node.is_orphan(block_hash))
+
     def pending(self, waiting: AbstractSet[str]) -> Pending:
         """What waits in the speaker's mempool."""
         return self._ask(lambda node: node.pending(waiting))
@@ -128,7 +129,7 @@ class NodePool:
                 self._silence(other, error)
         return final
 
-    def _agreed_height(self, other: Provider, final: int, confirmations: int) -> int:
+    def _agreed_height(self, other: Node, final: int, confirmations: int) -> int:
         height = min(final, other.final_height(other.tip_height(), confirmations))
         lowest = max(0, height - AGREEMENT_BLOCKS_MAX)
         step = 1
@@ -138,7 +139,7 @@ class NodePool:
             height, step = height - step, step * 2
         return -1
 
-    def _ask(self, question: Callable[[Provider], Answer]) -> Answer:
+    def _ask(self, question: Callable[[Node], Answer]) -> Answer:
         node = self._speaking()
         try:
             return question(node)
@@ -146,7 +147,7 @@ class NodePool:
             self._silence(self._endpoint_of(node), error)
             raise
 
-    def _speaking(self) -> Provider:
+    def _speaking(self) -> Node:
         if self._speaker is None or self._speaker.node is None:
             self._hold_round()
         if self._speaker is None or self._speaker.node is None:
@@ -196,7 +197,7 @@ class NodePool:
         if endpoint is self._speaker:
             self._speaker = None
 
-    def _endpoint_of(self, node: Provider) -> _Endpoint:
+    def _endpoint_of(self, node: Node) -> _Endpoint:
         return next(one for one in self._endpoints if one.node is node)
 
     def _nobody(self) -> NodeError:

@@ -20,7 +20,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferFact:
-    """One on-chain output that pays one of our addresses; ``value`` in the asset's base units."""
+    """One on-chain output that pays one of our addresses; ``value`` in the asset's base units.
+
+    ``first_seen_at`` is when it could first have been seen, ``included_at`` its block's own time;
+    both UTC.
+    """
 
     revision: int
     network: str
@@ -29,16 +33,19 @@ class TransferFact:
     reference: str
     txid: str
     position: str
+    variant: int
     value: int
     state: TransferState
     confirmations: int
     first_seen_at: datetime
+    included_at: datetime | None
     replaced_by: str
 
     @property
     def identity(self) -> str:
-        """The output's name across all networks: CASES, Invariants."""
-        return f"{self.network}/{self.txid}/{self.position}"
+        """The output's name across all networks; a later variant adds its number."""
+        name = f"{self.network}/{self.txid}/{self.position}"
+        return f"{name}~{self.variant}" if self.variant else name
 
 
 def changes_since(*, network: str, revision: int, limit: int = 500) -> list[TransferFact]:
@@ -78,10 +85,12 @@ def _facts(rows: QuerySet[Transfer]) -> list[TransferFact]:
             reference=row.address.reference,
             txid=row.txid,
             position=row.position,
+            variant=row.variant,
             value=int(row.value),
             state=TransferState(row.state),
             confirmations=tips[row.network] - row.block.height + 1 if row.block else 0,
             first_seen_at=row.first_seen_at,
+            included_at=row.block.time if row.block else None,
             replaced_by=row.replaced_by,
         )
         for row in rows.select_related("address", "block")

@@ -14,7 +14,7 @@ from chains.bitcoin.blocks import (
     read_header,
     spends_of,
 )
-from chains.bitcoin.rpc import BitcoinRpc
+from chains.bitcoin.rpc import NOT_FOUND, BitcoinRpc, RpcError
 from chains.nodes import (
     BlockRef,
     NodeBlindError,
@@ -104,6 +104,16 @@ class BitcoinNode:
     def final_height(self, tip_height: int, confirmations: int) -> int:
         """The height that has a number of confirmations under ``tip_height``."""
         return tip_height - max(1, confirmations) + 1
+
+    def is_orphan(self, block_hash: str) -> bool:
+        """Whether the node has the block's header and counts it off its best chain."""
+        try:
+            header = self._rpc.call("getblockheader", block_hash)
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                return False
+            raise
+        return int(header["confirmations"]) < 0
 
     def pending(self, waiting: AbstractSet[str]) -> Pending:
         """The mempool; outputs and inputs of transactions not looked at by this connection."""

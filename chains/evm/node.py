@@ -11,7 +11,7 @@ from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.exceptions import TransactionNotFound, Web3Exception
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception
 
 from chains.assets import Asset, Network
 from chains.nodes import (
@@ -27,8 +27,8 @@ TRANSFER_TOPIC: Final = keccak(text="Transfer(address,address,uint256)")
 FAILURES: Final = (Web3Exception, requests.RequestException, OSError, ValueError)
 
 
-class TransactionUnknownError(NodeUnavailableError):
-    """The node knows no such transaction."""
+class NotKnownError(NodeUnavailableError):
+    """The node knows no such block or transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,18 @@ class EvmNode:
         block = self._ask("eth_getBlockByNumber", lambda: self._web3.eth.get_block("finalized"))
         return min(int(block["number"]), tip_height)
 
+    def is_orphan(self, block_hash: str) -> bool:
+        """Whether the node has the block and another stands at its height (or none any more)."""
+        try:
+            block = self._ask(
+                "eth_getBlockByHash", lambda: self._web3.eth.get_block(HexBytes(block_hash))
+            )
+        except NotKnownError:
+            return False
+        if block["number"] > self.tip_height():
+            return True
+        return self.block_at(block["number"]).hash != block_hash
+
     def pending(self, waiting: AbstractSet[str]) -> Pending:
         """Which of some transactions the node still means to mine; it has no list to give."""
         return Pending(txids=frozenset(txid for txid in waiting if self._is_pending(txid)))
@@ -143,7 +155,7 @@ class EvmNode:
             tx = self._ask(
                 "eth_getTransactionByHash", lambda: self._web3.eth.get_transaction(HexBytes(txid))
             )
-        except TransactionUnknownError:
+        except NotKnownError:
             return False
         return tx.get("blockHash") is None
 
@@ -181,8 +193,8 @@ class EvmNode:
     def _ask(self, method: str, ask: Any) -> Any:  # noqa: ANN401 -- web3's own types are loose
         try:
             return ask()
-        except TransactionNotFound:
-            raise TransactionUnknownError(f"{self.network.name} knows no such thing.") from None
+        except (BlockNotFound, TransactionNotFound):
+            raise NotKnownError(f"{self.network.name} knows no such thing.") from None
         except FAILURES as error:
             raise NodeUnavailableError(
                 f"The node of {self.network.name} (endpoints in NETWORKS_FILE) does not answer "

@@ -1,0 +1,249 @@
+"""Store what a node said: blocks that came or went, what waits to be mined, what has become final.
+
+Every function here runs inside a transaction of ``chains.scanning`` that holds the network's lock
+and its cursor; each change of a transfer takes the cursor's next revision. Facts stay: a flip
+changes states, never what was seen.
+"""
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
+
+from chains.assets import Network
+from chains.models import Address, Block, Cursor, Inclusion, Spend, Transfer, TransferState
+from chains.nodes import BlockContent, BlockRef, Output, Pending
+
+MINED = (TransferState.INCLUDED, TransferState.FINAL)
+UNMINED = (TransferState.SEEN, TransferState.DROPPED, TransferState.REPLACED)
+
+
+def keep_block(network: str, ref: BlockRef) -> Block:
+    """Store a block of the best chain; one that a reorganisation brought back counts again."""
+    block, _created = Block.objects.update_or_create(
+        network=network,
+        hash=ref.hash,
+        defaults={"canonical": True},
+        create_defaults={
+            "canonical": True,
+            "height": ref.height,
+            "parent_hash": ref.parent_hash,
+            "time": ref.time,
+        },
+    )
+    return block
+
+
+def apply_block(cursor: Cursor, content: BlockContent, now: datetime) -> None:
+    """Store the block after the cursor and what it pays to addresses of ours; move the cursor.
+
+    ``now`` is the database's clock. A transaction that spends what one of ours spends takes its
+    place.
+    """
+    ref = content.ref
+    block = keep_block(cursor.network, ref)
+    ours = _addresses(cursor.network, content.scripts)
+    # What is found now was not to be seen when we last saw everything; since then, the block's
+    # own clock is the best witness of when it could be (R15, R71).
+    seen_at = min(now, max(cursor.caught_up_at or ref.time, ref.time))
+    for output in content.outputs_to(ours.keys()) if ours else ():
+        transfer = _store(cursor, output, ours[output.script], block=block, seen_at=seen_at)
+        Inclusion.objects.get_or_create(transfer=transfer, block=block)
+    for outpoint, txid in _spends_among(cursor.network, content.spent):
+        spender = content.spender_of(outpoint)
+        if spender != txid:
+            _replace(cursor, txid, spender)
+    cursor.height, cursor.hash = ref.height, ref.hash
+
+
+def undo_blocks(cursor: Cursor, fork: Block) -> int:
+    """Take back every block above ``fork`` and move the cursor there; return how many.
+
+    Their transfers wait to be mined again until the mempool or a block says otherwise (R1).
+    """
+    orphans = Block.objects.filter(network=cursor.network, canonical=True, height__gt=fork.height)
+    waiting = Transfer.objects.filter(block__in=orphans.values("pk"))
+    _flip(cursor, waiting, state=TransferState.SEEN, block=None)
+    cursor.height, cursor.hash = fork.height, fork.hash
+    return orphans.update(canonical=False)
+
+
+def take_pending(cursor: Cursor, pending: Pending, now: datetime) -> None:
+    """Take in what waits to be mined, and give up what does so no more."""
+    ours = _addresses(cursor.network, {output.script for output in pending.outputs})
+    for output in pending.outputs:
+        if output.script in ours:
+            _store(cursor, output, ours[output.script], block=None, seen_at=now)
+    for outpoint, txid in _spends_among(cursor.network, pending.spent.keys()):
+        if pending.spent[outpoint] != txid and txid not in pending.txids:
+            _replace(cursor, txid, pending.spent[outpoint])
+    seen = Transfer.objects.filter(network=cursor.network, state=TransferState.SEEN)
+    gone = set(seen.values_list("txid", flat=True)) - pending.txids
+    _flip(cursor, seen.filter(txid__in=gone), state=TransferState.DROPPED)
+
+
+def finalise(cursor: Cursor, network: Network, final_heights: Mapping[int, int]) -> None:
+    """Make final what is deep enough; ``final_heights`` by the number of confirmations asked for.
+
+    A tier goes by all that waits for the same address: a large payment gains nothing by being
+    split.
+    """
+    included = Transfer.objects.filter(
+        network=cursor.network,
+        state=TransferState.INCLUDED,
+        block__height__lte=cursor.height + 1 - F("maturity"),
+    )
+    tiered = {tier.asset for tier in network.finality_tiers}
+    deep = final_heights[network.final_confirmations]
+    plain = included.exclude(asset__in=tiered).filter(block__height__lte=deep)
+    _flip(cursor, plain, state=TransferState.FINAL)
+    beside = Transfer.objects.filter(
+        state=TransferState.INCLUDED, address=OuterRef("address"), asset=OuterRef("asset")
+    )
+    total = beside.order_by().values("address").annotate(total=Sum("value")).values("total")
+    rows = included.filter(asset__in=tiered).annotate(total=Subquery(total))
+    ripe = [
+        row.pk
+        for row in rows.select_related("block")
+        if row.block
+        and row.block.height <= final_heights[network.confirmations_for(row.asset, int(row.total))]
+    ]
+    _flip(cursor, Transfer.objects.filter(pk__in=ripe), state=TransferState.FINAL)
+
+
+def waiting_txids(network: str) -> frozenset[str]:
+    """The transactions that were seen and are not mined."""
+    rows = Transfer.objects.filter(network=network, state=TransferState.SEEN)
+    return frozenset(rows.values_list("txid", flat=True))
+
+
+def has_included(network: str) -> bool:
+    """Whether anything waits to become final."""
+    return Transfer.objects.filter(network=network, state=TransferState.INCLUDED).exists()
+
+
+def _addresses(network: str, scripts: AbstractSet[bytes]) -> dict[bytes, Address]:
+    """Those of a block's scripts that are addresses of ours: one indexed query for all."""
+    if not scripts:
+        return {}
+    known = Address.objects.raw(
+        "SELECT * FROM chains_address WHERE network = %s AND script = ANY(%s)",
+        [network, list(scripts)],
+    )
+    return {bytes(address.script): address for address in known}
+
+
+def _spends_among(network: str, outpoints: Iterable[bytes]) -> list[tuple[bytes, str]]:
+    """Which of some outpoints a transaction that pays us spends, each with its txid."""
+    if not outpoints:
+        return []
+    rows = Spend.objects.raw(
+        "SELECT * FROM chains_spend WHERE network = %s AND outpoint = ANY(%s) ORDER BY id",
+        [network, list(outpoints)],
+    )
+    return [(bytes(row.outpoint), row.txid) for row in rows]
+
+
+def _store(
+    cursor: Cursor, output: Output, address: Address, *, block: Block | None, seen_at: datetime
+) -> Transfer:
+    """Bring the row of one output in line with where it stands now; return it.
+
+    A transaction that was mined again may say something else at the same position (an EVM contract
+    pays what its state tells): that is another variant, and the earlier one is replaced.
+    """
+    rows = list(
+        Transfer.objects.filter(
+            network=cursor.network, txid=output.txid, position=output.position
+        ).order_by("variant")
+    )
+    facts = (output.asset, address.pk, output.value)
+    same = next((row for row in rows if (row.asset, row.address_id, int(row.value)) == facts), None)
+    state = TransferState.INCLUDED if block else TransferState.SEEN
+    if same is not None and _stands(same, block):
+        return same
+    others = [row.pk for row in rows if row is not same and row.state != TransferState.REPLACED]
+    _flip(
+        cursor,
+        Transfer.objects.filter(pk__in=others),
+        state=TransferState.REPLACED,
+        replaced_by=output.txid,
+    )
+    if same is not None:
+        this = Transfer.objects.filter(pk=same.pk)
+        _flip(cursor, this, state=state, block=block, replaced_by="")
+        return this.get()
+    return _create(cursor, output, address, block=block, seen_at=seen_at, variant=len(rows))
+
+
+def _stands(row: Transfer, block: Block | None) -> bool:
+    """Whether a row says already that it is in ``block``, or that it waits (or is mined)."""
+    if block is None:
+        return row.state in {TransferState.SEEN, *MINED}
+    return row.state in MINED and row.block_id == block.pk
+
+
+def _create(
+    cursor: Cursor,
+    output: Output,
+    address: Address,
+    *,
+    block: Block | None,
+    seen_at: datetime,
+    variant: int,
+) -> Transfer:
+    cursor.revision += 1
+    transfer = Transfer.objects.create(
+        network=cursor.network,
+        txid=output.txid,
+        position=output.position,
+        variant=variant,
+        asset=output.asset,
+        address=address,
+        value=output.value,
+        maturity=output.maturity,
+        state=TransferState.INCLUDED if block else TransferState.SEEN,
+        block=block,
+        revision=cursor.revision,
+        first_seen_at=_first_seen(cursor.network, output, address, seen_at),
+    )
+    Spend.objects.bulk_create(
+        [
+            Spend(network=cursor.network, outpoint=outpoint, txid=output.txid)
+            for outpoint in output.spends
+        ],
+        ignore_conflicts=True,
+    )
+    return transfer
+
+
+def _first_seen(network: str, output: Output, address: Address, seen_at: datetime) -> datetime:
+    """When the payment was first seen: a raised fee does not make its payer late.
+
+    A transaction that spends the same outpoints, and had promised this address at least as much of
+    the same asset, was the same payment.
+    """
+    rivals = {txid for _outpoint, txid in _spends_among(network, output.spends)}
+    earlier = Transfer.objects.filter(
+        network=network,
+        txid__in=rivals,
+        address=address,
+        asset=output.asset,
+        value__gte=output.value,
+    )
+    first = earlier.order_by("first_seen_at").values_list("first_seen_at", flat=True).first()
+    return min(seen_at, first) if first else seen_at
+
+
+def _replace(cursor: Cursor, txid: str, by: str) -> None:
+    rows = Transfer.objects.filter(network=cursor.network, txid=txid, state__in=UNMINED)
+    _flip(cursor, rows.exclude(replaced_by=by), state=TransferState.REPLACED, replaced_by=by)
+
+
+def _flip(cursor: Cursor, rows: QuerySet[Transfer], **changes: object) -> None:
+    for transfer in rows.order_by("pk"):
+        cursor.revision += 1
+        for name, value in {**changes, "revision": cursor.revision}.items():
+            setattr(transfer, name, value)
+        transfer.save(update_fields=[*changes, "revision"])
