@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from typing_extensions import override
 
@@ -78,6 +79,7 @@ class Address(models.Model):
                 fields=["network", "wallet", "index"], name="address_index_once"
             ),
         ]
+        indexes: ClassVar = [HashIndex(fields=["text"], name="address_by_text")]
 
     @override
     def __str__(self) -> str:

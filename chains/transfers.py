@@ -1,4 +1,8 @@
-"""What reached our addresses, for whoever asks: by reference, or as a stream of changes."""
+"""What reached our addresses, for whoever asks: by reference or address, or as a stream of changes.
+
+Another program may pull the same stream: keep the last revision of each network that was read, ask
+for what changed since, and treat an identity that comes again as the same output in a new state.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +10,18 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from chains.models import Cursor, Transfer, TransferState
+from chains.models import Cursor, Inclusion, Transfer, TransferState
 
 __all__ = [
+    "InclusionFact",
     "TransferFact",
     "TransferState",
     "caught_up_at",
     "changes_since",
+    "inclusions_of",
     "last_revision",
     "transfers_of",
+    "transfers_to",
 ]
 
 
@@ -48,6 +55,16 @@ class TransferFact:
         return f"{name}~{self.variant}" if self.variant else name
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InclusionFact:
+    """That an output stood in a block; ``canonical`` is False once a reorganisation left it."""
+
+    height: int
+    block_hash: str
+    block_time: datetime
+    canonical: bool
+
+
 def changes_since(*, network: str, revision: int, limit: int = 500) -> list[TransferFact]:
     """Transfers whose state moved after ``revision``, oldest first.
 
@@ -60,6 +77,31 @@ def changes_since(*, network: str, revision: int, limit: int = 500) -> list[Tran
 def transfers_of(*, references: Sequence[str]) -> list[TransferFact]:
     """Every transfer to the addresses of some references, oldest first."""
     return _facts(Transfer.objects.filter(address__reference__in=references).order_by("pk"))
+
+
+def transfers_to(*, network: str, address: str) -> list[TransferFact]:
+    """Every transfer to an address as a wallet writes it, oldest first; none for a stranger's."""
+    rows = Transfer.objects.filter(network=network, address__text=address)
+    return _facts(rows.order_by("pk"))
+
+
+def inclusions_of(fact: TransferFact) -> list[InclusionFact]:
+    """Every block that a transfer ever stood in, oldest inclusion first: nothing is overwritten."""
+    rows = Inclusion.objects.filter(
+        transfer__network=fact.network,
+        transfer__txid=fact.txid,
+        transfer__position=fact.position,
+        transfer__variant=fact.variant,
+    )
+    return [
+        InclusionFact(
+            height=row.block.height,
+            block_hash=row.block.hash,
+            block_time=row.block.time,
+            canonical=row.block.canonical,
+        )
+        for row in rows.select_related("block").order_by("pk")
+    ]
 
 
 def caught_up_at(*, network: str) -> datetime | None:

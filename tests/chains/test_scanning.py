@@ -10,11 +10,11 @@ from alatau_pay.devnet import anvil, bitcoind
 from alatau_pay.devnet.contracts import SOURCES, artefact, compiled
 from alatau_pay.devnet.nodes import Devnet
 from chains.addresses import allocate_address
-from chains.models import Block, Inclusion, Transfer, TransferState
+from chains.models import Block, Transfer, TransferState
 from chains.networks import RegistryError, node_for, registry
 from chains.nodes import NodeUnavailableError, WrongChainError
 from chains.scanning import ScanReport, scan_network
-from chains.transfers import changes_since, transfers_of
+from chains.transfers import changes_since, inclusions_of, transfers_of, transfers_to
 
 pytestmark = pytest.mark.django_db
 
@@ -67,8 +67,11 @@ def test_a_bitcoin_reorg_before_finality_counts_once(networks: Devnet) -> None:
 
     assert report.applied == 2
     assert Block.objects.get(hash=orphan).canonical is False
-    assert Transfer.objects.get().state == TransferState.FINAL
-    assert Inclusion.objects.count() == 2
+    (paid,) = transfers_to(network=bitcoind.CAIP2, address=address(bitcoind.CAIP2))
+    assert paid.state is TransferState.FINAL
+    was, now = inclusions_of(paid)
+    assert (was.block_hash, was.canonical, now.canonical) == (orphan, False, True)
+    assert now.height == was.height
 
 
 @pytest.mark.case("R12")
