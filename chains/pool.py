@@ -39,10 +39,15 @@ AGREEMENT_BLOCKS_MAX: Final = 200
 
 @dataclass(slots=True, kw_only=True)
 class EndpointHealth:
-    """How one endpoint does; ``name`` is its host and port, never its credentials or path."""
+    """How one endpoint does; ``name`` is its host and port, never its credentials or path.
+
+    ``agreed_height`` is how far it and the speaker held the same for final when last compared: far
+    below its tip, they contradict each other.
+    """
 
     name: str
     tip_height: int | None = None
+    agreed_height: int | None = None
     latency_ms: int | None = None
     error: str = ""
 
@@ -90,6 +95,11 @@ class NodePool:
         """Height of the speaker's best block; chooses the speaker anew where that is due."""
         if self._clock() >= self._round_ends:
             self._hold_round()
+        for _other in self._endpoints[1:]:
+            try:
+                return self._ask(lambda node: node.tip_height())
+            except NodeError:
+                continue  # it was let go of: the next one speaks
         return self._ask(lambda node: node.tip_height())
 
     def block_at(self, height: int) -> BlockRef:
@@ -124,7 +134,8 @@ class NodePool:
             if other is self._speaker or other.node is None or other.health.error:
                 continue
             try:
-                final = min(final, self._agreed_height(other.node, final, confirmations))
+                other.health.agreed_height = self._agreed_height(other.node, final, confirmations)
+                final = min(final, other.health.agreed_height)
             except NodeError as error:
                 self._silence(other, error)
         return final
