@@ -5,11 +5,11 @@ and its cursor; each change of a transfer takes the cursor's next revision. Fact
 changes states, never what was seen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
-from django.db.models import F, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import F, Max, Min, OuterRef, QuerySet, Subquery, Sum
 
 from chains.assets import Network
 from chains.models import Address, Block, Cursor, Inclusion, Spend, Transfer, TransferState
@@ -47,9 +47,8 @@ def apply_block(cursor: Cursor, content: BlockContent, now: datetime) -> None:
     # What is found now was not to be seen when we last saw everything; since then, the block's
     # own clock is the best witness of when it could be (R15, R71).
     seen_at = min(now, max(cursor.caught_up_at or ref.time, ref.time))
-    for output in content.outputs_to(ours.keys()) if ours else ():
-        transfer = _store(cursor, output, ours[output.script], block=block, seen_at=seen_at)
-        Inclusion.objects.get_or_create(transfer=transfer, block=block)
+    if ours:
+        _store(cursor, content.outputs_to(ours.keys()), ours, block=block, seen_at=seen_at)
     for outpoint, txid in _spends_among(cursor.network, content.spent):
         spender = content.spender_of(outpoint)
         if spender != txid:
@@ -72,9 +71,8 @@ def undo_blocks(cursor: Cursor, fork: Block) -> int:
 def take_pending(cursor: Cursor, pending: Pending, now: datetime) -> None:
     """Take in what waits to be mined, and give up what does so no more."""
     ours = _addresses(cursor.network, {output.script for output in pending.outputs})
-    for output in pending.outputs:
-        if output.script in ours:
-            _store(cursor, output, ours[output.script], block=None, seen_at=now)
+    paying = [output for output in pending.outputs if output.script in ours]
+    _store(cursor, paying, ours, block=None, seen_at=now)
     for outpoint, txid in _spends_among(cursor.network, pending.spent.keys()):
         if pending.spent[outpoint] != txid and txid not in pending.txids:
             _replace(cursor, txid, pending.spent[outpoint])
@@ -134,7 +132,7 @@ def _addresses(network: str, scripts: AbstractSet[bytes]) -> dict[bytes, Address
     return {bytes(address.script): address for address in known}
 
 
-def _spends_among(network: str, outpoints: Iterable[bytes]) -> list[tuple[bytes, str]]:
+def _spends_among(network: str, outpoints: Collection[bytes]) -> list[tuple[bytes, str]]:
     """Which of some outpoints a transaction that pays us spends, each with its txid."""
     if not outpoints:
         return []
@@ -146,35 +144,46 @@ def _spends_among(network: str, outpoints: Iterable[bytes]) -> list[tuple[bytes,
 
 
 def _store(
-    cursor: Cursor, output: Output, address: Address, *, block: Block | None, seen_at: datetime
-) -> Transfer:
-    """Bring the row of one output in line with where it stands now; return it.
+    cursor: Cursor,
+    outputs: Sequence[Output],
+    ours: Mapping[bytes, Address],
+    *,
+    block: Block | None,
+    seen_at: datetime,
+) -> None:
+    """Bring the rows of some outputs in line with where they stand now: in a block, or waiting.
 
     A transaction that was mined again may say something else at the same position (an EVM contract
-    pays what its state tells): that is another variant, and the earlier one is replaced.
+    pays what its state tells): that is another variant, and the earlier one is replaced. A flood of
+    outputs costs a handful of queries (R26).
     """
-    rows = list(
-        Transfer.objects.filter(
-            network=cursor.network, txid=output.txid, position=output.position
-        ).order_by("variant")
-    )
-    facts = (output.asset, address.pk, output.value)
-    same = next((row for row in rows if (row.asset, row.address_id, int(row.value)) == facts), None)
+    if not outputs:
+        return
+    known: dict[tuple[str, str], list[Transfer]] = {}
+    txids = {output.txid for output in outputs}
+    for row in Transfer.objects.filter(network=cursor.network, txid__in=txids).order_by("variant"):
+        known.setdefault((row.txid, row.position), []).append(row)
+    moved, replaced, new = [], [], []
+    for output in outputs:
+        rows = known.get((output.txid, output.position), [])
+        facts = (output.asset, ours[output.script].pk, output.value)
+        same = [row for row in rows if (row.asset, row.address_id, int(row.value)) == facts]
+        replaced += [row.pk for row in rows if row not in same]
+        moved += [row.pk for row in same if not _stands(row, block)]
+        if not same:
+            new.append((output, len(rows)))
+    # First what gives way: the database holds one standing variant for each output.
+    _flip_replaced(cursor, replaced)
     state = TransferState.INCLUDED if block else TransferState.SEEN
-    if same is not None and _stands(same, block):
-        return same
-    others = [row.pk for row in rows if row is not same and row.state != TransferState.REPLACED]
-    _flip(
-        cursor,
-        Transfer.objects.filter(pk__in=others),
-        state=TransferState.REPLACED,
-        replaced_by=output.txid,
-    )
-    if same is not None:
-        this = Transfer.objects.filter(pk=same.pk)
-        _flip(cursor, this, state=state, block=block, replaced_by="")
-        return this.get()
-    return _create(cursor, output, address, block=block, seen_at=seen_at, variant=len(rows))
+    back = Transfer.objects.filter(pk__in=moved)
+    _flip(cursor, back, state=state, block=block, replaced_by="")
+    _create(cursor, new, ours, block=block, seen_at=seen_at)
+    if block is not None:
+        mined = Transfer.objects.filter(block=block, txid__in=txids)
+        Inclusion.objects.bulk_create(
+            [Inclusion(transfer=row, block=block) for row in mined.order_by("pk")],
+            ignore_conflicts=True,
+        )
 
 
 def _stands(row: Transfer, block: Block | None) -> bool:
@@ -186,54 +195,72 @@ def _stands(row: Transfer, block: Block | None) -> bool:
 
 def _create(
     cursor: Cursor,
-    output: Output,
-    address: Address,
+    new: Sequence[tuple[Output, int]],
+    ours: Mapping[bytes, Address],
     *,
     block: Block | None,
     seen_at: datetime,
-    variant: int,
-) -> Transfer:
-    cursor.revision += 1
-    transfer = Transfer.objects.create(
-        network=cursor.network,
-        txid=output.txid,
-        position=output.position,
-        variant=variant,
-        asset=output.asset,
-        address=address,
-        value=output.value,
-        maturity=output.maturity,
-        state=TransferState.INCLUDED if block else TransferState.SEEN,
-        block=block,
-        revision=cursor.revision,
-        first_seen_at=_first_seen(cursor.network, output, address, seen_at),
-    )
+) -> None:
+    """Add rows for outputs never stored before, each with its variant's number."""
+    first_seen = _first_seen(cursor.network, [output for output, _variant in new], ours)
+    rows = []
+    for output, variant in new:
+        cursor.revision += 1
+        address = ours[output.script]
+        earlier = first_seen.get((output.txid, output.position), seen_at)
+        rows.append(
+            Transfer(
+                network=cursor.network,
+                txid=output.txid,
+                position=output.position,
+                variant=variant,
+                asset=output.asset,
+                address=address,
+                value=output.value,
+                maturity=output.maturity,
+                state=TransferState.INCLUDED if block else TransferState.SEEN,
+                block=block,
+                revision=cursor.revision,
+                first_seen_at=min(seen_at, earlier),
+            )
+        )
+    Transfer.objects.bulk_create(rows)
+    spends = {(outpoint, output.txid) for output, _variant in new for outpoint in output.spends}
     Spend.objects.bulk_create(
         [
-            Spend(network=cursor.network, outpoint=outpoint, txid=output.txid)
-            for outpoint in output.spends
+            Spend(network=cursor.network, outpoint=outpoint, txid=txid)
+            for outpoint, txid in sorted(spends)
         ],
         ignore_conflicts=True,
     )
-    return transfer
 
 
-def _first_seen(network: str, output: Output, address: Address, seen_at: datetime) -> datetime:
-    """When the payment was first seen: a raised fee does not make its payer late.
+def _first_seen(
+    network: str, outputs: Sequence[Output], ours: Mapping[bytes, Address]
+) -> dict[tuple[str, str], datetime]:
+    """When payments were first seen under an earlier txid: a raised fee makes no payer late.
 
-    A transaction that spends the same outpoints, and had promised this address at least as much of
-    the same asset, was the same payment.
+    A transaction that spends one of the same outpoints, and had promised the same address at least
+    as much of the same asset, was the same payment.
     """
-    rivals = {txid for _outpoint, txid in _spends_among(network, output.spends)}
-    earlier = Transfer.objects.filter(
-        network=network,
-        txid__in=rivals,
-        address=address,
-        asset=output.asset,
-        value__gte=output.value,
-    )
-    first = earlier.order_by("first_seen_at").values_list("first_seen_at", flat=True).first()
-    return min(seen_at, first) if first else seen_at
+    outpoints = {outpoint for output in outputs for outpoint in output.spends}
+    rivals: dict[bytes, set[str]] = {}
+    for outpoint, txid in _spends_among(network, outpoints):
+        rivals.setdefault(outpoint, set()).add(txid)
+    found: dict[tuple[str, str], datetime] = {}
+    for output in outputs if rivals else ():
+        txids = {txid for outpoint in output.spends for txid in rivals.get(outpoint, ())}
+        earlier = Transfer.objects.filter(
+            network=network,
+            txid__in=txids - {output.txid},
+            address=ours[output.script],
+            asset=output.asset,
+            value__gte=output.value,
+        )
+        first = earlier.aggregate(first=Min("first_seen_at"))["first"]
+        if first is not None:
+            found[output.txid, output.position] = first
+    return found
 
 
 def _replace(cursor: Cursor, txid: str, by: str) -> None:
@@ -241,9 +268,19 @@ def _replace(cursor: Cursor, txid: str, by: str) -> None:
     _flip(cursor, rows.exclude(replaced_by=by), state=TransferState.REPLACED, replaced_by=by)
 
 
+def _flip_replaced(cursor: Cursor, pks: Sequence[int]) -> None:
+    """Replace variants by another of the same transaction."""
+    rows = Transfer.objects.filter(pk__in=pks).exclude(state=TransferState.REPLACED)
+    _flip(cursor, rows, state=TransferState.REPLACED, replaced_by=F("txid"), block=None)
+
+
 def _flip(cursor: Cursor, rows: QuerySet[Transfer], **changes: object) -> None:
-    for transfer in rows.order_by("pk"):
-        cursor.revision += 1
-        for name, value in {**changes, "revision": cursor.revision}.items():
-            setattr(transfer, name, value)
-        transfer.save(update_fields=[*changes, "revision"])
+    """Change rows, each under a revision of its own; revisions grow with gaps."""
+    bounds = rows.order_by().aggregate(first=Min("pk"), last=Max("pk"))
+    if bounds["first"] is None:
+        return
+    revision = F("pk") + (cursor.revision + 1 - bounds["first"])
+    Transfer.objects.filter(pk__in=rows.order_by().values("pk")).update(
+        revision=revision, **changes
+    )
+    cursor.revision += 1 + bounds["last"] - bounds["first"]

@@ -30,12 +30,12 @@ FORK_BLOCKS_MAX: Final = 10_000
 
 @dataclass(slots=True, kw_only=True)
 class ScanReport:
-    """What one scan did; ``changed`` counts transfers whose state moved."""
+    """What one scan did; ``changed`` tells whether any transfer's state moved."""
 
     network: str
     applied: int = 0
     rewound: int = 0
-    changed: int = 0
+    changed: bool = False
     height: int = 0
     tip_height: int = 0
     caught_up: bool = False
@@ -120,9 +120,9 @@ def _locked(seen: Cursor) -> tuple[Cursor, datetime] | None:
 
 def _save(cursor: Cursor, seen: Cursor, report: ScanReport) -> None:
     cursor.save()
-    report.changed += cursor.revision - seen.revision
     report.height = cursor.height
     if cursor.revision != seen.revision:
+        report.changed = True
         with connection.cursor() as sql:
             sql.execute("SELECT pg_notify('transfers', %s)", [cursor.network])
 

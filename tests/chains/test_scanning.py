@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from pytest_django.fixtures import Settings
+from pytest_django.fixtures import DjangoAssertNumQueries, Settings
 
 from alatau_pay.devnet import anvil, bitcoind
 from alatau_pay.devnet.contracts import SOURCES, artefact, compiled
@@ -105,7 +105,7 @@ def test_scanning_twice_stores_once(networks: Devnet) -> None:
     scan(anvil.CAIP2)
     before = list(Transfer.objects.values_list("txid", "position", "value", "revision"))
 
-    assert scan(anvil.CAIP2).changed == 0
+    assert scan(anvil.CAIP2).changed is False
 
     assert list(Transfer.objects.values_list("txid", "position", "value", "revision")) == before
     assert sorted(one.position for one in transfers_of(references=["one"])) == ["call:", "log:0"]
@@ -127,6 +127,23 @@ def test_an_unlisted_token_and_a_zero_value_do_not_count(networks: Devnet) -> No
     scan(anvil.CAIP2)
 
     assert not Transfer.objects.exists()
+
+
+@pytest.mark.case("R22")
+@pytest.mark.case("R26")
+def test_a_flood_of_outputs_costs_a_handful_of_queries(
+    networks: Devnet, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    scan(bitcoind.CAIP2)
+    payees = {address(bitcoind.CAIP2, f"n{number}"): "0.00001" for number in range(300)}
+    networks.bitcoin.call("sendmany", "", payees, wallet="resident")
+    with django_assert_max_num_queries(60):
+        scan(bitcoind.CAIP2)
+    networks.bitcoin.mine(2)
+    with django_assert_max_num_queries(120):
+        scan(bitcoind.CAIP2)
+    paid = transfers_of(references=[f"n{number}" for number in range(300)])
+    assert [(one.value, one.state) for one in paid] == [(1_000, "final")] * 300
 
 
 @pytest.mark.case("R32")
