@@ -7,6 +7,10 @@ Networks are named by CAIP-2 (``bip122:<genesis>``, ``eip155:<chain id>``), asse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+PAYABLE_DECIMALS_MAX: Final = 8
+"""No finer amount is asked for: wallets and exchanges cut ether at eight digits or fewer."""
 
 
 class NetworkKind(StrEnum):
@@ -89,6 +93,11 @@ class Asset:
     def network(self) -> str:
         """The CAIP-2 id of the network that carries this asset."""
         return self.caip19.partition("/")[0]
+
+    @property
+    def payable_decimals(self) -> int:
+        """Fractional digits of the amounts that payers are asked to send."""
+        return min(self.decimals, PAYABLE_DECIMALS_MAX)
 
     @property
     def contract(self) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import floor
 from typing import Final
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db.models import Sum
 from settlement.accounts import COINS_HELD, MERCHANT_PAYABLE, OVERPAYMENTS, ROUNDING, UNIDENTIFIED
 from settlement.ledger import Line, SourceConflictError, post_entry, reverse_entry
 from settlement.models import JournalEntry, Posting, Quote
-from settlement.money import exact_int, price_of_one_unit_rounded_up, worth_rounded_down
+from settlement.money import exact_int, worth_exact, worth_of_one_step
 
 LOST_TIYN_MAX: Final = 10
 """Less than a tiyn is lost for each coin that an invoice is paid in."""
@@ -42,11 +43,11 @@ def book_receipt(
 
     ``quantity`` is in base units of the quote's asset. The worth is taken over all that came on
     the quote so far, so that a payment in parts loses no tiyn. What exceeds ``owed_tiyn`` goes to
-    rounding when it is less than one base unit's worth, else to overpayments. ``completes`` says
-    that the invoice is paid with this receipt: ``owed_tiyn`` is owed whole, and the tiyn that
-    rounding each coin down has lost comes from rounding. Call it inside the transaction that
-    settles the invoice; it locks the quote. Raises SourceConflictError when ``source`` was booked
-    with other figures, Quote.DoesNotExist, TypeError.
+    rounding when it is less than the worth of one payable step, else to overpayments.
+    ``completes`` says that the invoice is paid with this receipt: ``owed_tiyn`` is owed whole, and
+    the tiyn that rounding each coin down has lost comes from rounding. Call it inside the
+    transaction that settles the invoice; it locks the quote. Raises SourceConflictError when
+    ``source`` was booked with other figures, Quote.DoesNotExist, TypeError.
     """
     exact_int(quantity, name="quantity")
     exact_int(owed_tiyn, name="owed_tiyn")
@@ -57,19 +58,20 @@ def book_receipt(
     before = Posting.objects.filter(entry__quote=quote, account__code=COINS_HELD.code).aggregate(
         quantity=Sum("quantity"), worth=Sum("amount_tiyn")
     )
-    worth_of_all = worth_rounded_down(
+    worth_of_all = worth_exact(
         quantity=int(before["quantity"] or 0) + quantity,
         price_tiyn=quote.price_tiyn,
         decimals=quote.decimals,
     )
-    worth = max(0, worth_of_all - (before["worth"] or 0))
+    unrounded = worth_of_all - (before["worth"] or 0)
+    worth = max(0, floor(unrounded))
     payable = min(worth, max(0, owed_tiyn))
     if completes and owed_tiyn - worth <= LOST_TIYN_MAX:
         payable = max(0, owed_tiyn)
     excess = worth - payable
-    unit = price_of_one_unit_rounded_up(price_tiyn=quote.price_tiyn, decimals=quote.decimals)
-    # An exact payment exceeds by what quantity_rounded_up added: less than one unit's worth.
-    is_rounding = payable > 0 and excess < max(unit, 1)
+    # An exact payment exceeds by what quantity_rounded_up added: less than one step's worth.
+    step_tiyn = worth_of_one_step(price_tiyn=quote.price_tiyn, decimals=quote.decimals)
+    is_rounding = payable > 0 and unrounded - payable < step_tiyn
     lines = [
         Line(account=COINS_HELD, amount_tiyn=worth, asset=quote.asset, quantity=quantity),
         Line(account=MERCHANT_PAYABLE, beneficiary=beneficiary, amount_tiyn=-payable),

@@ -2,8 +2,10 @@
 
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil
 from typing import NewType, cast
+
+from chains.assets import PAYABLE_DECIMALS_MAX
 
 Tiyn = NewType("Tiyn", int)
 """A hundredth of a tenge (KZT, ISO 4217 number 398)."""
@@ -25,22 +27,24 @@ def worth_exact(*, quantity: int, price_tiyn: Decimal, decimals: int) -> Fractio
     return Fraction(price_tiyn) * exact_int(quantity, name="quantity") / units_of_one_coin
 
 
-def worth_rounded_down(*, quantity: int, price_tiyn: Decimal, decimals: int) -> Tiyn:
-    """Tiyn that ``quantity`` base units are worth at ``price_tiyn`` for one whole coin."""
-    return Tiyn(floor(worth_exact(quantity=quantity, price_tiyn=price_tiyn, decimals=decimals)))
+def payable_step(*, decimals: int) -> int:
+    """Base units of the finest amount that a payer is asked for (``Asset.payable_decimals``)."""
+    step: int = 10 ** max(0, decimals - PAYABLE_DECIMALS_MAX)
+    return step
 
 
 def quantity_rounded_up(*, amount_tiyn: int | Fraction, price_tiyn: Decimal, decimals: int) -> int:
-    """Base units that are worth at least ``amount_tiyn``: in the shop's favour (R122)."""
+    """Base units, in whole payable steps, worth at least ``amount_tiyn``: the shop gains (R122)."""
     if type(amount_tiyn) is not Fraction:
         exact_int(cast("int", amount_tiyn), name="amount_tiyn")
-    units_of_one_coin: int = 10**decimals
-    return ceil(Fraction(amount_tiyn) * units_of_one_coin / Fraction(price_tiyn))
+    steps = ceil(amount_tiyn / worth_of_one_step(price_tiyn=price_tiyn, decimals=decimals))
+    return steps * payable_step(decimals=decimals)
 
 
-def price_of_one_unit_rounded_up(*, price_tiyn: Decimal, decimals: int) -> Tiyn:
-    """Tiyn that one base unit is worth, rounded up: the most that rounding may leave over."""
-    return Tiyn(ceil(Fraction(price_tiyn) / 10**decimals))
+def worth_of_one_step(*, price_tiyn: Decimal, decimals: int) -> Fraction:
+    """Tiyn, unrounded, that one payable step is worth: ``quantity_rounded_up`` adds less."""
+    step = payable_step(decimals=decimals)
+    return worth_exact(quantity=step, price_tiyn=price_tiyn, decimals=decimals)
 
 
 def price_in_tiyn(tenge: Decimal) -> Decimal:

@@ -52,7 +52,7 @@ def worth_exact(quote: QuoteFact, *, quantity: int) -> Fraction:
 
 
 def quantity_for(quote: QuoteFact, *, amount_tiyn: int | Fraction) -> int:
-    """Base units that are worth at least ``amount_tiyn`` at a quote."""
+    """Base units, in whole payable steps, worth at least ``amount_tiyn`` at a quote."""
     return money.quantity_rounded_up(
         amount_tiyn=amount_tiyn, price_tiyn=quote.price_tiyn, decimals=quote.decimals
     )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chains.assets import Asset
+from settlement import money
 from settlement.accounts import COINS_HELD, MERCHANT_PAYABLE, OVERPAYMENTS, ROUNDING
 from settlement.entries import book_receipt, reverse_receipt
 from settlement.ledger import (
@@ -22,14 +23,17 @@ from settlement.ledger import (
     trial_balance,
 )
 from settlement.models import JournalEntry, Posting, Quote
-from settlement.money import quantity_rounded_up, worth_rounded_down
+from settlement.money import payable_step, quantity_rounded_up
 from settlement.rates.quoting import lock_quotes, quantity_for, worth_exact
 from settlement.rates.sources import FixedSource, RateUnavailableError
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 BTC = Asset(caip19="bip122:0f/slip44:1", symbol="BTC", name="Bitcoin", decimals=8)
 USDT = Asset(caip19="eip155:1/erc20:0x0", symbol="USDT", name="Tether USD", decimals=6)
-RATES = FixedSource({"BTC": Decimal(45_000_000), "USDT": Decimal("475.37")})
+ETH = Asset(caip19="eip155:1/slip44:60", symbol="ETH", name="Ether", decimals=18)
+RATES = FixedSource(
+    {"BTC": Decimal(45_000_000), "USDT": Decimal("475.37"), "ETH": Decimal("1512345.67")}
+)
 
 
 def quote(amount_tiyn: int = 450_000) -> UUID:
@@ -90,6 +94,34 @@ def test_what_rounding_up_adds_goes_to_rounding() -> None:
     assert 0 < -balance_of(ROUNDING) <= 45
 
 
+@pytest.mark.case("R122")
+@pytest.mark.django_db
+@pytest.mark.parametrize("amount_tiyn", [1, 99_000, 100_001, 123_456_750])
+def test_ether_is_asked_for_in_eight_digits_and_what_that_adds_is_rounding(
+    amount_tiyn: int,
+) -> None:
+    (ether,) = lock_quotes(
+        amount_tiyn=amount_tiyn, assets=[ETH], expires_at=NOW + timedelta(hours=1), source=RATES
+    )
+    assert ether.quantity % 10**10 == 0
+    booked = book(ether.id, ether.quantity, owed=amount_tiyn)
+    assert booked.payable_tiyn == amount_tiyn
+    assert balance_of(OVERPAYMENTS, beneficiary="aigul") == 0
+
+
+@pytest.mark.case("R122")
+@pytest.mark.django_db
+def test_one_payable_step_too_much_is_the_payers_and_not_rounding() -> None:
+    exact = 151_234_567_000  # a whole number of steps: nothing is rounded
+    (ether,) = lock_quotes(
+        amount_tiyn=exact, assets=[ETH], expires_at=NOW + timedelta(hours=1), source=RATES
+    )
+    assert worth_exact(ether, quantity=ether.quantity) == exact
+    book(ether.id, ether.quantity + 10**10, owed=exact)
+    assert balance_of(ROUNDING) == 0
+    assert balance_of(OVERPAYMENTS, beneficiary="aigul") == -1
+
+
 @pytest.mark.case("R27")
 @pytest.mark.django_db
 def test_parts_lose_no_tiyn_and_too_much_is_kept_apart() -> None:
@@ -97,9 +129,7 @@ def test_parts_lose_no_tiyn_and_too_much_is_kept_apart() -> None:
     owed = 100_000
     for number, quantity in enumerate((1, 741, 741, 738)):
         owed -= book(quote_id, quantity, source=f"tx/out:{number}", owed=owed).payable_tiyn
-    assert owed == 100_000 - worth_rounded_down(
-        quantity=2_221, price_tiyn=Decimal(4_500_000_000), decimals=8
-    )
+    assert owed == 100_000 - 2_221 * 45
     book(quote_id, 1_000, source="more", owed=owed)
     assert balance_of(MERCHANT_PAYABLE, beneficiary="aigul") == -100_000
     assert balance_of(OVERPAYMENTS, beneficiary="aigul") < -40_000
@@ -240,12 +270,21 @@ def test_a_price_that_is_none_is_refused(price: str) -> None:
     price_tiyn=st.decimals("0.0001", 10**13, places=6),
     decimals=st.sampled_from([6, 8, 18]),
 )
-def test_a_quote_is_worth_its_amount_and_one_unit_less_is_not(
+def test_a_quote_is_worth_its_amount_and_one_step_less_is_not(
     amount_tiyn: int, price_tiyn: Decimal, decimals: int
 ) -> None:
     quantity = quantity_rounded_up(
         amount_tiyn=amount_tiyn, price_tiyn=price_tiyn, decimals=decimals
     )
-    worth = worth_rounded_down(quantity=quantity, price_tiyn=price_tiyn, decimals=decimals)
-    less = worth_rounded_down(quantity=quantity - 1, price_tiyn=price_tiyn, decimals=decimals)
+    step = payable_step(decimals=decimals)
+    worth = money.worth_exact(quantity=quantity, price_tiyn=price_tiyn, decimals=decimals)
+    less = money.worth_exact(quantity=quantity - step, price_tiyn=price_tiyn, decimals=decimals)
     assert less < amount_tiyn <= worth
+    assert quantity % step == 0
+
+
+@pytest.mark.parametrize("decimals", [0, 6, 8, 18])
+def test_a_payable_step_is_the_last_digit_that_a_payer_is_asked_for(decimals: int) -> None:
+    asset = Asset(caip19="eip155:1/erc20:0x0", symbol="X", name="X", decimals=decimals)
+    assert payable_step(decimals=decimals) == 10 ** (decimals - asset.payable_decimals)
+    assert asset.payable_decimals <= 8
