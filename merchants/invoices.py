@@ -82,9 +82,10 @@ def issue_invoice(
         order_id=order_id,
         expires_at=expires_at,
     )
+    listed = registry().assets
     quotes = lock_quotes(
         amount_tiyn=amount_tiyn,
-        assets=list(registry().assets.values()),
+        assets=list(listed.values()),
         expires_at=expires_at,
         source=source or configured_source(),
     )
@@ -92,6 +93,7 @@ def issue_invoice(
         PaymentOption(
             invoice=invoice,
             asset=quote.asset,
+            symbol=listed[quote.asset].symbol,
             network=quote.asset.partition("/")[0],
             quote_id=quote.id,
             quantity=quote.quantity,

@@ -60,6 +60,7 @@ class PaymentOption(models.Model):
 
     invoice = models.ForeignKey(Invoice, models.CASCADE, related_name="options")
     asset = models.CharField(max_length=120, help_text="CAIP-19")
+    symbol = models.CharField(max_length=40, help_text="as listed when the invoice was issued")
     network = models.CharField(max_length=60, help_text="CAIP-2")
     quote = models.OneToOneField("settlement.Quote", models.PROTECT, related_name="+")
     quantity = models.DecimalField(max_digits=78, decimal_places=0, help_text="base units due")
