@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export ONCE
 
-.PHONY: help demo test lint types contracts checks unit setup system messages audit locks clean
+.PHONY: help demo test lint types contracts checks unit setup system proofs messages audit locks clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ checks: ## Migrations are complete, the deployment checks are clean
 
 unit: ## The tests alone
 	$(BIN)/python -m pytest
+
+proofs: setup ## Many random schedules of faults, partitions and reorgs on real nodes (SCHEDULES=100)
+	PROOF_SCHEDULES=$${SCHEDULES:-100} $(BIN)/python -m pytest -q tests/proof
 
 messages: ## Gather the sentences of code and templates into the three catalogues
 	$(BIN)/python -m tools.messages

@@ -20,6 +20,18 @@ class NetworkKind(StrEnum):
     EVM = "evm"
 
 
+class NativeMode(StrEnum):
+    """How payments in an EVM network's own coin are found; one network uses one way only.
+
+    ``calls`` sees what transactions carry themselves; ``traces`` also what contracts pass on, on
+    nodes that trace; ``logs`` is for networks with EIP-7708.
+    """
+
+    CALLS = "calls"
+    TRACES = "traces"
+    LOGS = "logs"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalityTier:
     """How deep payments of one asset (CAIP-19) up to ``value_max`` base units must be to settle."""
@@ -53,6 +65,7 @@ class Network:
     treasury: str = ""
     is_devnet: bool = False
     finality_tiers: tuple[FinalityTier, ...] = ()
+    native: NativeMode = NativeMode.CALLS
 
     @property
     def confirmations(self) -> frozenset[int]:

@@ -7,6 +7,7 @@ changes states, never what was seen.
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import F, Max, Min, OuterRef, QuerySet, Subquery, Sum
@@ -35,24 +36,49 @@ def keep_block(network: str, ref: BlockRef) -> Block:
     return block
 
 
-def apply_block(cursor: Cursor, content: BlockContent, now: datetime) -> None:
-    """Store the block after the cursor and what it pays to addresses of ours; move the cursor.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a block means to us; worked out before any lock is taken, for the node may be asked."""
 
-    ``now`` is the database's clock. A transaction that spends what one of ours spends takes its
-    place.
+    ref: BlockRef
+    ours: Mapping[bytes, Address]
+    outputs: Sequence[Output]
+    conflicts: Sequence[tuple[str, str]]
+    """Transactions that pay us, and the other one that spent what they spend."""
+
+
+def find_in(network: str, content: BlockContent) -> Findings:
+    """Look up what a block pays to addresses of ours, and which of our transactions it rules out.
+
+    An address that is given out later cannot be paid by a block that was read before. Raises
+    NodeError.
     """
-    ref = content.ref
+    ours = addresses_among(network, content.scripts)
+    return Findings(
+        ref=content.ref,
+        ours=ours,
+        outputs=content.outputs_to(ours.keys()) if ours else (),
+        conflicts=[
+            (txid, spender)
+            for outpoint, txid in _spends_among(network, content.spent)
+            if (spender := content.spender_of(outpoint)) != txid
+        ],
+    )
+
+
+def apply_block(cursor: Cursor, found: Findings, now: datetime) -> None:
+    """Store the block after the cursor and what was found in it; move the cursor.
+
+    ``now`` is the database's clock.
+    """
+    ref = found.ref
     block = keep_block(cursor.network, ref)
-    ours = _addresses(cursor.network, content.scripts)
     # What is found now was not to be seen when we last saw everything; since then, the block's
     # own clock is the best witness of when it could be (R15, R71).
     seen_at = min(now, max(cursor.caught_up_at or ref.time, ref.time))
-    if ours:
-        _store(cursor, content.outputs_to(ours.keys()), ours, block=block, seen_at=seen_at)
-    for outpoint, txid in _spends_among(cursor.network, content.spent):
-        spender = content.spender_of(outpoint)
-        if spender != txid:
-            _replace(cursor, txid, spender)
+    _store(cursor, found.outputs, found.ours, block=block, seen_at=seen_at)
+    for txid, spender in found.conflicts:
+        _replace(cursor, txid, spender)
     cursor.height, cursor.hash = ref.height, ref.hash
 
 
@@ -70,7 +96,7 @@ def undo_blocks(cursor: Cursor, fork: Block) -> int:
 
 def take_pending(cursor: Cursor, pending: Pending, now: datetime) -> None:
     """Take in what waits to be mined, and give up what does so no more."""
-    ours = _addresses(cursor.network, {output.script for output in pending.outputs})
+    ours = addresses_among(cursor.network, {output.script for output in pending.outputs})
     paying = [output for output in pending.outputs if output.script in ours]
     _store(cursor, paying, ours, block=None, seen_at=now)
     for outpoint, txid in _spends_among(cursor.network, pending.spent.keys()):
@@ -110,6 +136,17 @@ def finalise(cursor: Cursor, network: Network, final_heights: Mapping[int, int])
     _flip(cursor, Transfer.objects.filter(pk__in=ripe), state=TransferState.FINAL)
 
 
+def addresses_among(network: str, scripts: AbstractSet[bytes]) -> dict[bytes, Address]:
+    """Those of a block's scripts that are addresses of ours: one indexed query for all."""
+    if not scripts:
+        return {}
+    known = Address.objects.raw(
+        "SELECT * FROM chains_address WHERE network = %s AND script = ANY(%s)",
+        [network, list(scripts)],
+    )
+    return {bytes(address.script): address for address in known}
+
+
 def waiting_txids(network: str) -> frozenset[str]:
     """The transactions that were seen and are not mined."""
     rows = Transfer.objects.filter(network=network, state=TransferState.SEEN)
@@ -119,17 +156,6 @@ def waiting_txids(network: str) -> frozenset[str]:
 def has_included(network: str) -> bool:
     """Whether anything waits to become final."""
     return Transfer.objects.filter(network=network, state=TransferState.INCLUDED).exists()
-
-
-def _addresses(network: str, scripts: AbstractSet[bytes]) -> dict[bytes, Address]:
-    """Those of a block's scripts that are addresses of ours: one indexed query for all."""
-    if not scripts:
-        return {}
-    known = Address.objects.raw(
-        "SELECT * FROM chains_address WHERE network = %s AND script = ANY(%s)",
-        [network, list(scripts)],
-    )
-    return {bytes(address.script): address for address in known}
 
 
 def _spends_among(network: str, outpoints: Collection[bytes]) -> list[tuple[bytes, str]]:

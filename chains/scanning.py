@@ -138,12 +138,13 @@ def _advance(
         for content in blocks:
             if content.ref.parent_hash != seen.hash:
                 return  # the chain moved between two questions: the next look sees how
+            found = recording.find_in(seen.network, content)
             with transaction.atomic():
                 locked = _locked(seen)
                 if locked is None:
                     return
                 cursor, now = locked
-                recording.apply_block(cursor, content, now)
+                recording.apply_block(cursor, found, now)
                 _save(cursor, seen, report)
             seen = cursor
             report.applied += 1

@@ -57,6 +57,7 @@ class Devnet:
                 "factory": self.evm.factory,
                 "forwarder": self.evm.forwarder,
                 "treasury": self.evm.treasury,
+                "native": "traces",
                 "is_devnet": True,
             },
         ]
