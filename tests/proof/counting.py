@@ -1,17 +1,22 @@
 """What the final chain holds, counted from nothing: no code under test, other calls to nodes."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Protocol
 
 import requests
 
 from alatau_pay.devnet.bitcoind import BitcoinDevnet
-from alatau_pay.devnet.nodes import EvmDevnet
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 
 Found = dict[tuple[str, str], tuple[str, int]]
 """(txid, position) to (address, base units)."""
+
+
+class HasUrl(Protocol):
+    """Whatever answers JSON-RPC at a URL."""
+
+    url: str
 
 
 def bitcoin_outputs(node: BitcoinDevnet, addresses: Collection[str], *, since: int) -> Found:
@@ -29,7 +34,7 @@ def bitcoin_outputs(node: BitcoinDevnet, addresses: Collection[str], *, since: i
 
 
 def evm_outputs(
-    node: EvmDevnet, addresses: Collection[str], *, since: int, tokens: Collection[str]
+    node: HasUrl, addresses: Collection[str], *, since: int, tokens: Collection[str]
 ) -> Found:
     """Every token log and plain payment of the best chain above a height, by single receipts."""
     ours = {one.lower(): one for one in addresses}
@@ -53,7 +58,10 @@ def evm_outputs(
     return found
 
 
-def ask(node: EvmDevnet, method: str, *params: object) -> Any:  # noqa: ANN401 -- JSON
+def ask(node: HasUrl, method: str, *params: object) -> Any:  # noqa: ANN401 -- JSON
     """One question to the node, by plain HTTP."""
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
-    return requests.post(node.url, json=body, timeout=30).json()["result"]
+    answer = requests.post(node.url, json=body, timeout=30).json()
+    if "error" in answer:
+        raise RuntimeError(f"{method}: {answer['error']}")
+    return answer["result"]

@@ -42,21 +42,24 @@ def scanned(network: str) -> Found:
 class Schedule:
     """One seed's course of payments, blocks, reorganisations and scans on one network."""
 
-    def __init__(self, seed: int, network: Network) -> None:
+    def __init__(
+        self, seed: int, network: Network, *, connect: Callable[[], NodePool] | None = None
+    ) -> None:
         self.random = random.Random(seed)  # noqa: S311 -- a schedule, no secret
         self.network = network
         self.addresses = [
             allocate_address(network=network, reference=f"{seed}-{number}").text
             for number in range(ADDRESSES)
         ]
-        self.pool = node_for(network)
+        self.connect = connect or (lambda: node_for(self.network))
+        self.pool = self.connect()
 
     def scan(self) -> None:
         """One scan through the proxy; a refusal is what a scan may end with, nothing else is."""
         try:
             scan_network(network=self.network, node=self.pool)
         except NodeError:
-            self.pool = node_for(self.network)
+            self.pool = self.connect()
 
     def run(self, actions: list[Callable[[], object]], between: Callable[[], object]) -> None:
         """Mix actions and scans in the seed's order."""
