@@ -1,7 +1,8 @@
 """The small ASGI app for events: one open page, one stream (server-sent events, WHATWG HTML).
 
-One PostgreSQL connection listens for all pages. A stream says the state when it opens and at
-every change; a page that misses one still polls.
+One PostgreSQL connection listens for all pages. A stream says the state when it opens, at every
+change, and every HEARTBEAT_S: confirmations grow and time runs without a change of the invoice. A
+page whose stream is not open, or silent, polls.
 """
 
 import asyncio
@@ -23,8 +24,7 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.db import close_old_connections, connection  # noqa: E402
 
-from merchants.checkout_state import state_of  # noqa: E402
-from merchants.invoices import due_of  # noqa: E402
+from merchants.checkout_state import checkout_of  # noqa: E402
 from merchants.models import Invoice  # noqa: E402
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -72,8 +72,8 @@ async def _stream(token: str, receive: Receive, send: Send) -> None:
         while not gone.done():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), HEARTBEAT_S)
-            text = f"data: {json.dumps(await _state(token))}\n\n" if changed.is_set() else ": \n\n"
             changed.clear()
+            text = f"data: {json.dumps(await _state(token))}\n\n"
             await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
     finally:
         gone.cancel()
@@ -109,7 +109,7 @@ async def _disconnected(receive: Receive) -> None:
 def _state(token: str) -> dict[str, Any] | None:
     close_old_connections()
     invoice = Invoice.objects.filter(token=token).first()
-    return state_of(invoice, due=due_of(invoice)) if invoice else None
+    return checkout_of(invoice).as_json() if invoice else None
 
 
 async def _answer(send: Send, status: int, body: bytes) -> None:

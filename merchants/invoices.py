@@ -13,7 +13,6 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from chains.addresses import allocate_address
-from chains.assets import Asset
 from chains.networks import registry
 from chains.payment_uris import payment_uri
 from chains.transfers import (
@@ -306,11 +305,6 @@ def _move(invoice: Invoice, status: Status) -> None:
     invoice.settled_at = timezone.now() if status is Status.SETTLED else invoice.settled_at
     invoice.save(update_fields=["status", "settled_at"])
     record_event(invoice=invoice, kind=f"invoice.{status}", payload={"status": status})
-
-
-def asset_of(option: PaymentOption) -> Asset:
-    """The registry's entry of an option's asset."""
-    return registry().assets[option.asset]
 
 
 def seconds_left(invoice: Invoice, now: datetime) -> int:

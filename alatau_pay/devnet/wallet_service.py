@@ -16,8 +16,12 @@ BODY_BYTES_MAX = 4096
 
 @contextmanager
 def serve_wallet(wallet: ResidentWallet) -> Iterator[str]:
-    """Serve ``POST {"uri": …}`` -> ``{"txid": …}`` on 127.0.0.1; yields the secret URL."""
+    """Serve ``POST {"uri": …}`` -> ``{"txid": …}`` on 127.0.0.1; yields the secret URL.
+
+    A URI is paid once, and asking again answers the same txid: a double click pays no second time.
+    """
     path = f"/{secrets.token_urlsafe(16)}"
+    one_at_a_time, paid = threading.Lock(), dict[str, str]()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -26,7 +30,11 @@ def serve_wallet(wallet: ResidentWallet) -> Iterator[str]:
                 self.send_error(404)
                 return
             try:
-                answer = {"txid": wallet.pay(json.loads(self.rfile.read(length))["uri"])}
+                uri = json.loads(self.rfile.read(length))["uri"]
+                with one_at_a_time:
+                    if uri not in paid:
+                        paid[uri] = wallet.pay(uri)
+                answer = {"txid": paid[uri]}
             except Exception as error:  # noqa: BLE001 -- the page shows whatever went wrong
                 self.send_error(400, explain=str(error))
                 return

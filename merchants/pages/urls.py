@@ -6,6 +6,7 @@ from merchants.pages import checkout
 
 app_name = "checkout"
 urlpatterns = [
+    path("favicon.ico", checkout.icon, name="icon"),
     path("i/<str:token>", checkout.show, name="show"),
     path("i/<str:token>/choose", checkout.choose, name="choose"),
     path("i/<str:token>/status", checkout.status, name="status"),

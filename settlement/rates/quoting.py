@@ -51,6 +51,11 @@ def worth_exact(quote: QuoteFact, *, quantity: int) -> Fraction:
     )
 
 
+def worth_of_one_step(quote: QuoteFact) -> Fraction:
+    """Tiyn, unrounded, that the finest amount that a payer is asked for is worth at a quote."""
+    return money.worth_of_one_step(price_tiyn=quote.price_tiyn, decimals=quote.decimals)
+
+
 def quantity_for(quote: QuoteFact, *, amount_tiyn: int | Fraction) -> int:
     """Base units, in whole payable steps, worth at least ``amount_tiyn`` at a quote."""
     return money.quantity_rounded_up(

@@ -211,8 +211,6 @@ def test_the_page_shows_the_demand_and_nothing_of_the_merchant(
         assert private not in page
     assert client.get("/i/unknown").status_code == 404
     assert client.get(f"/i/{invoice.token}/choose").status_code == 405
-    strict = Client(enforce_csrf_checks=True)
-    assert strict.post(f"/i/{invoice.token}/choose").status_code == 403
 
 
 def test_the_test_wallet_exists_on_a_devnet_alone(
