@@ -3,6 +3,8 @@
 A message is only a poke: what is due stands in the database, so a lost, repeated or forged
 message moves no money (CASES R107, R114, R115). Nothing is scheduled with a long ETA, because
 Redis delivers a message again once it outlives the visibility timeout.
+
+How the two workers are started: ``alatau_pay.workers``.
 """
 
 import os
@@ -31,27 +33,17 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=True,
     task_default_queue="default",
     task_routes={
-        "alatau_pay.pipeline.scan_network": {"queue": "chains"},
+        "alatau_pay.pipeline.scan_*": {"queue": "chains"},
         "alatau_pay.pipeline.*": {"queue": "default"},
     },
     timezone="UTC",
     imports=("alatau_pay.pipeline",),
     beat_schedule={
-        # `expires` keeps a stopped worker's queue from filling with pokes that say the same.
-        "scan every network": {
-            "task": "alatau_pay.pipeline.scan_networks",
-            "schedule": 5.0,
-            "options": {"expires": 5},
-        },
+        "scan every network": {"task": "alatau_pay.pipeline.scan_networks", "schedule": 5.0},
         "apply what was found": {
             "task": "alatau_pay.pipeline.apply_all_transfers",
             "schedule": 10.0,
-            "options": {"expires": 10},
         },
-        "expire invoices": {
-            "task": "alatau_pay.pipeline.expire_invoices",
-            "schedule": 5.0,
-            "options": {"expires": 5},
-        },
+        "expire invoices": {"task": "alatau_pay.pipeline.expire_invoices", "schedule": 5.0},
     },
 )

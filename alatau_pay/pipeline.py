@@ -1,66 +1,107 @@
 """Every task, in the order in which one payment meets them.
 
-    scan_networks        beat, every 5 s, and pokes from ``listening``
-      scan_network       from the cursor to the tip: transfers to our addresses
+    scan_networks        beat, every 5 s
+      scan_network       also poked by ``listening``: from the cursor to the tip of one network
         apply_transfers  transfers to invoices, and to the ledger in the same transaction
     expire_invoices      beat, every 5 s
 
 A task loads, calls one function and asks for the next step. Each may run twice, at once, late or
 never: the functions behind them read what is due from the database and are idempotent.
+
+Scans have a queue of their own, and a worker with a thread for each network: a network whose node
+is silent holds one thread, and nothing else waits for it.
 """
+
+from typing import Final
 
 import structlog
 from celery import shared_task
+from django.core.cache import cache
 
 from chains.assets import Network
+from chains.locks import scanning_alone
 from chains.networks import node_for, registry
+from chains.nodes import NodeError
 from chains.pool import NodePool
+from chains.scanning import ScanReport
 from chains.scanning import scan_network as scan
 from merchants.invoices import apply_transfers as apply_changes
 from merchants.invoices import expire_invoices as expire
 
 log = structlog.get_logger(__name__)
 
+EXPIRES_S: Final = 30
+"""A poke that nobody took for so long says nothing new: beat has sent others.
+
+It is the sender's clock against the worker's: hosts whose clocks differ by more would do nothing.
+"""
+ROUNDS_MAX: Final = 100
+
 _nodes: dict[Network, NodePool] = {}
-"""Connections of this process; each checks its chain when it is made (R18, R43)."""
+"""This process's connections, each used by one scan at a time; a chain is checked at every connect.
+
+Threads of one process share them, so a node is asked, and found dead, once.
+"""
 
 
-@shared_task
+@shared_task(expires=EXPIRES_S)
 def scan_networks() -> None:
     """Ask for a scan of every network in the registry."""
     for caip2 in registry().networks:
         scan_network.delay(caip2)
 
 
-@shared_task
+@shared_task(expires=EXPIRES_S)
 def scan_network(caip2: str) -> None:
-    """Bring one network from its cursor to its tip; a failure is left to the next poke."""
-    network = registry().networks[caip2]
-    if network not in _nodes:
-        _nodes[network] = node_for(network)
-    report = scan(network=network, node=_nodes[network])
+    """Bring one network from its cursor to its tip; a failure is left to the next poke.
+
+    A poke that finds another scan under way leaves word and returns at once. Only the scan that
+    holds the lock asks for the next, and only for one: there is never a second chain of them.
+    """
+    asked_again = f"scan-asked-for:{caip2}"
+    cache.set(asked_again, 1, EXPIRES_S)
+    with scanning_alone(caip2) as alone:
+        if not alone:
+            return
+        cache.delete(asked_again)
+        report = _scan(registry().networks[caip2])
+    if report is None:
+        return
     if report.changed:
         apply_transfers.delay(caip2)
-    if not report.caught_up:
+    # After the lock: who left word before that is seen here, who comes after finds the lock free.
+    if not report.caught_up or cache.get(asked_again):
         scan_network.delay(caip2)
 
 
-@shared_task
+def _scan(network: Network) -> ScanReport | None:
+    if network not in _nodes:
+        _nodes[network] = node_for(network)
+    try:
+        return scan(network=network, node=_nodes[network])
+    except NodeError as error:
+        log.warning("scan failed", network=network.caip2, error=str(error))
+        return None
+
+
+@shared_task(expires=EXPIRES_S)
 def apply_all_transfers() -> None:
     """Ask for the changes of every network to be applied, so that a lost poke costs seconds."""
     for caip2 in registry().networks:
         apply_transfers.delay(caip2)
 
 
-@shared_task
+@shared_task(expires=EXPIRES_S)
 def apply_transfers(caip2: str) -> None:
     """Apply one network's changed transfers to their invoices and to the ledger."""
-    changed = apply_changes(network=caip2)
-    if changed:
+    for _round in range(ROUNDS_MAX):
+        changed = apply_changes(network=caip2)
+        if not changed:
+            return
         log.info("invoices changed", network=caip2, invoices=[str(one) for one in changed])
 
 
-@shared_task
+@shared_task(expires=EXPIRES_S)
 def expire_invoices() -> None:
     """Expire the invoices whose time has passed without a sufficient payment."""
     expire()

@@ -26,6 +26,7 @@ from alatau_pay.devnet.nodes import Devnet, start_devnet
 from alatau_pay.devnet.processes import free_port
 from alatau_pay.devnet.wallet_service import serve_wallet
 from alatau_pay.engines import REPOSITORY, start_engines
+from alatau_pay.workers import WORKERS
 
 RATES: Final = "BTC=45000000,ETH=1500000,USDT=475,USDC=475"
 STOP_S: Final = 10.0
@@ -71,12 +72,12 @@ class City:
         self.processes[name] = process
         return process
 
-    def start_worker(self, name: str = "worker") -> subprocess.Popen[bytes]:
-        """Start a Celery worker for every queue."""
-        options = ["--pool", "prefork", "--concurrency", "2", "--queues", "chains,default"]
+    def start_workers(self) -> None:
+        """Start both Celery workers, as ``WORKERS`` names them."""
         quiet = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]
-        command = ["-m", "celery", "-A", "alatau_pay.celery", "worker"]
-        return self.start(name, *command, *options, *quiet, "--hostname", f"{name}@city")
+        command = ["-m", "celery", "-A", "alatau_pay.celery", "worker", *quiet]
+        for name, options in WORKERS.items():
+            self.start(name, *command, *options, "--hostname", f"{name}@city")
 
     def kill(self, name: str) -> None:
         """End one process and its children as a power cut would: SIGKILL."""
@@ -150,7 +151,7 @@ def city_in(folder: Path, *, port: int = 0) -> Iterator[City]:
         city.start("web", *granian, "--blocking-threads", "8", *wsgi)
         asgi = ("--interface", "asgi", "--port", str(live_port), "alatau_pay.live:application")
         city.start("live", *granian, *asgi)
-        city.start_worker()
+        city.start_workers()
         schedule = ("--schedule", str(folder / "beat"), "--pidfile", "")
         city.start("beat", "-m", "celery", "-A", "alatau_pay.celery", "beat", *schedule)
         city.start("listen", "manage.py", "listen")

@@ -19,6 +19,7 @@ from alatau_pay.devnet.city import City, CityDidNotStartError, Miner, city_in
 from alatau_pay.devnet.processes import NodeDidNotStartError
 from alatau_pay.devnet.tools import ToolMissingError
 from alatau_pay.engines import EngineError
+from alatau_pay.workers import WORKERS
 
 if TYPE_CHECKING:
     from merchants.models import Invoice, Shop
@@ -37,7 +38,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     """Run the demo; returns the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: whoever starts us in the background with nohup has it ignored.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _interrupt)
     since = time.monotonic()
     say("Starting PostgreSQL, Redis, bitcoind, anvil, web, workers …", since=since)
     try:
@@ -130,7 +133,8 @@ def follow(invoice: "Invoice", city: City, *, since: float) -> bool:
             say("  a block was mined on both networks", since=since)
         time.sleep(0.05)
     print(f"The invoice did not settle within {PAY_WITHIN_S:.0f} s.", file=sys.stderr)
-    print(f"The end of the worker's log:\n{city.log_of('worker')}", file=sys.stderr)
+    for worker in WORKERS:
+        print(f"The end of {worker}.log:\n{city.log_of(worker)}", file=sys.stderr)
     return False
 
 

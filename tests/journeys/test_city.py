@@ -1,11 +1,12 @@
 """The whole city in its real processes: a resident in a browser, and workers that are killed."""
 
 import io
+import json
 import os
+import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -16,6 +17,8 @@ from playwright.sync_api import expect, sync_playwright
 
 from alatau_pay.devnet.city import City, city_in
 from alatau_pay.engines import REPOSITORY
+from alatau_pay.workers import WORKERS
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("city")
 
@@ -42,26 +45,24 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
         os.environ.update(given)
 
 
-def issue(city: City) -> tuple[dict[str, str], str, str]:
-    """Issue an invoice; returns its URIs by coin, its token and its shop's id."""
+def in_the_city(city: City, program: str) -> str:
+    """Run a program as a process of the city; returns what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", ISSUE],
+        [sys.executable, "-c", program],
         cwd=REPOSITORY,
         env=dict(city.environment),
         check=True,
         capture_output=True,
         text=True,
     )
-    bitcoin, usdt, names = done.stdout.splitlines()
+    return done.stdout
+
+
+def issue(city: City) -> tuple[dict[str, str], str, str]:
+    """Issue an invoice; returns its URIs by coin, its token and its shop's id."""
+    bitcoin, usdt, names = in_the_city(city, ISSUE).splitlines()
     token, shop = names.split()
     return {"BTC": bitcoin, "USDT": usdt}, token, shop
-
-
-def wait_until(what: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def query(city: City, sql: str, *parameters: object) -> list[tuple[object, ...]]:
@@ -100,9 +101,10 @@ def test_a_worker_killed_between_any_two_steps_settles_once(
         city.devnet.bitcoin.mine(3)
         city.devnet.evm.mine(3)
         wait_until(lambda: bool(query(city, blocked, table)))
-        city.kill("worker")
+        for worker in WORKERS:
+            city.kill(worker)
         lock.rollback()
-    city.start_worker()
+    city.start_workers()
 
     status = "SELECT status FROM merchants_invoice WHERE token = %s"
     wait_until(lambda: query(city, status, token) == [("settled",)])
@@ -112,6 +114,40 @@ def test_a_worker_killed_between_any_two_steps_settles_once(
     events = """SELECT count(*) FROM merchants_outboxevent e JOIN merchants_invoice i
                 ON i.id = e.invoice_id WHERE i.token = %s AND e.type = 'invoice.settled'"""
     assert query(city, events, token) == [(1,)]
+
+
+POKE = """
+from alatau_pay.celery import app
+for _ in range(8):
+    app.send_task("alatau_pay.pipeline.scan_network", ["eip155:31337"])
+"""
+SCANNING_EVM = """
+SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted
+AND (classid::bigint << 32) | objid::bigint = hashtextextended('scan eip155:31337', 0)
+"""
+
+
+@pytest.mark.case("R20")
+def test_a_silent_node_keeps_no_other_network_s_payment_waiting(city: City) -> None:
+    networks_file = Path(city.environment["NETWORKS_FILE"])
+    before = networks_file.read_text()
+    content = json.loads(before)
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent:  # it never answers
+        evm = next(one for one in content["networks"] if one["kind"] == "evm")
+        evm["endpoints"] = [f"http://127.0.0.1:{silent.getsockname()[1]}"]
+        try:
+            networks_file.write_text(json.dumps(content))
+            _kept_open = silent.accept()
+            scanning = query(city, SCANNING_EVM)
+            assert len(scanning) == 1
+            in_the_city(city, POKE)
+            uris, token, _shop = issue(city)
+            city.devnet.resident.pay(uris["BTC"])
+            status = "SELECT status FROM merchants_invoice WHERE token = %s"
+            wait_until(lambda: query(city, status, token) == [("processing",)])
+            assert query(city, SCANNING_EVM) == scanning  # that scan still waits for its answer
+        finally:
+            networks_file.write_text(before)
 
 
 @pytest.mark.case("R91")
