@@ -21,7 +21,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
-from chains.assets import Asset
+from chains.assets import Asset, NetworkKind
 from chains.networks import registry
 from merchants.checkout_state import Checkout, Stage, checkout_of
 from merchants.formatting import clock, coins, day_and_clock, price, tenge
@@ -46,10 +46,11 @@ PAYABLE: Final = (Stage.OPEN, Stage.PART)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionView:
-    """One coin as the page shows it; the last three are empty until it is chosen.
+    """One coin as the page shows it; the last four are empty until it is chosen.
 
     ``wallet_uri`` stays empty for a token: wallets misread its EIP-681 URI, so ``qr`` holds the
-    address alone.
+    address alone. ``chain_id`` stays empty where no browser wallet can pay; ``token`` is the
+    contract, empty for a network's own coin; ``quantity`` is in base units.
     """
 
     asset: str
@@ -58,6 +59,9 @@ class OptionView:
     amount: str
     price: str
     address: str
+    token: str
+    quantity: int
+    chain_id: str
     wallet_uri: str
     qr: str
 
@@ -177,15 +181,20 @@ def _options(invoice: Invoice, checkout: Checkout) -> list[OptionView]:
 def _option(option: PaymentOption, asset: Asset, checkout: Checkout) -> OptionView:
     quote, quantity = checkout.quotes[option.asset], checkout.due.quantities[option.asset]
     uri = uri_of(option, quantity=quantity) if option.address and not asset.contract else ""
+    network = registry().networks[option.network]
+    is_evm = network.kind is NetworkKind.EVM
     content = uri or option.address
     label = _("QR code with the address and the amount") if uri else _("QR code with the address")
     return OptionView(
         asset=option.asset,
         symbol=option.symbol,
-        network=registry().networks[option.network].name,
+        network=network.name,
         amount=coins(quantity, quote.decimals),
         price=price(quote.price_tiyn, option.symbol, get_language() or settings.LANGUAGE_CODE),
         address=option.address,
+        token=asset.contract or "",
+        quantity=quantity,
+        chain_id=str(network.chain_id) if is_evm and option.address else "",
         wallet_uri=uri,
         qr=_qr(content, label=label) if content else "",
     )

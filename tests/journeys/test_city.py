@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -176,3 +177,73 @@ def test_a_resident_pays_and_sees_it_turn_green(city: City, width: int, tmp_path
         assert not overflow
         assert errors == []
         browser.close()
+
+
+BROWSER_WALLET = """
+(() => {
+  let chain = "0x1";
+  const request = async ({ method, params }) => {
+    if (method === "eth_chainId") return chain;
+    if (method === "wallet_switchEthereumChain") {
+      if (window.refuses === "network") throw { code: 4902, message: "Unrecognized chain" };
+      chain = params[0].chainId;
+      return null;
+    }
+    if (method === "eth_requestAccounts" && window.refuses === "account") throw { code: 4001 };
+    return JSON.parse(await window.askNode(JSON.stringify({ method, params: params || [] })));
+  };
+  const icon = "data:image/svg+xml,<svg/>";
+  const info = { uuid: "u", name: "Tengri <b>Wallet</b>", icon, rdns: "kz.tengri" };
+  const announce = () => window.dispatchEvent(new CustomEvent("eip6963:announceProvider", {
+    detail: Object.freeze({ info, provider: { request } }),
+  }));
+  window.addEventListener("eip6963:requestProvider", announce);
+  announce();
+})();
+"""
+
+
+@pytest.mark.parametrize("symbol", ["USDT", "ETH"])
+def test_a_browser_wallet_pays_like_a_scanned_qr(city: City, symbol: str) -> None:
+    """EIP-6963; the wallet is a provider in the page whose keys and chain are the real node's."""
+    _uris, token, _shop = issue(city)
+
+    def ask_node(question: str) -> str:
+        asked = json.loads(question)
+        method = "eth_accounts" if asked["method"] == "eth_requestAccounts" else asked["method"]
+        said = city.devnet.evm.rpc(method, *asked["params"])
+        return json.dumps(said[1:2] if method == "eth_accounts" else said)
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=["--no-sandbox", "--disable-background-networking"],
+        )
+        page = browser.new_page(viewport={"width": 390, "height": 844}, locale="en")
+        page.expose_function("askNode", ask_node)
+        page.add_init_script(BROWSER_WALLET)
+        page.goto(f"{city.public_url}/i/{token}")
+        page.get_by_role("button", name=re.compile(f"^{symbol}")).click()
+        button = page.get_by_role("button", name="Pay with Tengri <b>Wallet</b>")
+        expect(button).to_have_count(1)
+        for refusal, said in (
+            ("account", "You declined in the wallet."),
+            ("network", "Your wallet does not know the Ethereum network."),
+        ):
+            page.evaluate(f"window.refuses = '{refusal}'")
+            button.click()
+            expect(page.get_by_text(said)).to_be_visible()
+            expect(button).to_be_enabled()
+        page.evaluate("window.refuses = ''")
+        button.click()
+        expect(page.get_by_text("Payment detected").first).to_be_visible()
+        browser.close()
+    city.devnet.evm.mine(3)
+    sql = """SELECT t.asset, t.value = o.quantity FROM chains_transfer t
+             JOIN chains_address a ON a.id = t.address_id
+             JOIN merchants_invoice i ON i.id::text = a.reference
+             JOIN merchants_paymentoption o ON o.invoice_id = i.id AND o.asset = t.asset
+             WHERE i.token = %s AND o.symbol = %s"""
+    assert [exact for _asset, exact in query(city, sql, token, symbol)] == [True]
+    status = "SELECT status FROM merchants_invoice WHERE token = %s"
+    wait_until(lambda: query(city, status, token) == [("settled",)])
