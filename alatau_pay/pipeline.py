@@ -25,8 +25,8 @@ from chains.nodes import NodeError
 from chains.pool import NodePool
 from chains.scanning import ScanReport
 from chains.scanning import scan_network as scan
-from merchants.invoices import apply_transfers as apply_changes
-from merchants.invoices import expire_invoices as expire
+from merchants.expiring import expire_invoices as expire
+from merchants.settling import apply_transfers as apply_changes
 
 log = structlog.get_logger(__name__)
 

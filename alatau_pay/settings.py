@@ -23,6 +23,14 @@ def flag(name: str) -> bool:
     return value == "1"
 
 
+def seconds(name: str, default: int) -> int:
+    """The whole seconds that the environment gives under ``name``; refuses anything else."""
+    value = os.environ.get(name, str(default))
+    if not value.isascii() or not value.isdigit():
+        raise ImproperlyConfigured(f"{name} must be a whole number of seconds, not {value!r}.")
+    return int(value)
+
+
 def database_from(url: str) -> dict[str, object]:
     """The Django database entry for a ``postgresql://`` URL; a socket folder stands in ?host=."""
     parts = urlsplit(url)
@@ -71,6 +79,9 @@ FIXED_RATES = {
     )
 }
 """Tenge for one whole unit, by symbol; for a devnet only."""
+
+CONFIRM_WITHIN_S = seconds("CONFIRM_WITHIN_S", 24 * 60 * 60)
+"""How long after an invoice's end a payment seen in time may take to come into a block."""
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",

@@ -27,17 +27,24 @@ COINS_HELD = AccountCode("coins_held", AccountKind.ASSET, "Coins held, at their 
 MERCHANT_PAYABLE = AccountCode(
     "merchant_payable", AccountKind.LIABILITY, "Owed to merchants", per_beneficiary=True
 )
+UNSETTLED_RECEIPTS = AccountCode(
+    "unsettled_receipts",
+    AccountKind.LIABILITY,
+    "Parts of unsettled invoices",
+    per_beneficiary=True,
+)
 OVERPAYMENTS = AccountCode(
     "overpayments", AccountKind.LIABILITY, "Paid beyond the invoice", per_beneficiary=True
 )
 UNIDENTIFIED = AccountCode(
-    "unidentified", AccountKind.LIABILITY, "Payments that settle no invoice", per_beneficiary=True
+    "unidentified", AccountKind.LIABILITY, "Coins without a promised price", per_beneficiary=True
 )
 ROUNDING = AccountCode("rounding", AccountKind.INCOME, "Rounding of coin amounts")
 
 CHART: tuple[AccountCode, ...] = (
     COINS_HELD,
     MERCHANT_PAYABLE,
+    UNSETTLED_RECEIPTS,
     OVERPAYMENTS,
     UNIDENTIFIED,
     ROUNDING,

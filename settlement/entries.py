@@ -1,143 +1,327 @@
-"""One function for each business event; each posts one entry, once for its source."""
+"""One function for each business event; each posts its entries once.
 
-from collections.abc import Sequence
+An invoice is a *demand* here: a beneficiary, an amount in tiyn, and the receipts that came for it.
+A receipt is booked by itself, to ``unsettled_receipts``. What the receipts together come to is an
+allocation: a pure function of the amount, the quotes and the quantities that stand, in whatever
+order they came or went. ``allocate`` posts what the ledger lacks of it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from math import floor
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Sum
+from django.db.models import Count, Sum
 
-from settlement.accounts import COINS_HELD, MERCHANT_PAYABLE, OVERPAYMENTS, ROUNDING, UNIDENTIFIED
-from settlement.ledger import Line, SourceConflictError, post_entry, reverse_entry
+from settlement.accounts import (
+    COINS_HELD,
+    MERCHANT_PAYABLE,
+    OVERPAYMENTS,
+    ROUNDING,
+    UNIDENTIFIED,
+    UNSETTLED_RECEIPTS,
+    AccountCode,
+)
+from settlement.ledger import (
+    Entry,
+    LedgerError,
+    Line,
+    SourceConflictError,
+    lock_demand,
+    post_entries,
+    reverse_entries,
+    standing_entries,
+)
 from settlement.models import JournalEntry, Posting, Quote
 from settlement.money import exact_int, worth_exact, worth_of_one_step
 
-LOST_TIYN_MAX: Final = 10
-"""Less than a tiyn is lost for each coin that an invoice is paid in."""
+ALLOCATED: Final[Mapping[str, AccountCode]] = {
+    account.code: account
+    for account in (COINS_HELD, MERCHANT_PAYABLE, UNSETTLED_RECEIPTS, OVERPAYMENTS, ROUNDING)
+}
+"""The accounts that a demand's allocation speaks of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiptBooked:
-    """What a receipt came to in tiyn; ``already`` tells that an earlier call had booked it."""
+class Receipt:
+    """Coins that came: ``quantity`` base units of a CAIP-19 asset.
 
-    entry_id: int
-    worth_tiyn: int
-    payable_tiyn: int
-    excess_tiyn: int
-    already: bool
-
-
-def book_receipt(
-    *,
-    source: str,
-    beneficiary: str,
-    quote_id: UUID,
-    quantity: int,
-    owed_tiyn: int,
-    completes: bool = False,
-    effective_at: datetime,
-) -> ReceiptBooked:
-    """Book coins received for an invoice: up to ``owed_tiyn`` is owed to ``beneficiary``.
-
-    ``quantity`` is in base units of the quote's asset. The worth is taken over all that came on
-    the quote so far, so that a payment in parts loses no tiyn. What exceeds ``owed_tiyn`` goes to
-    rounding when it is less than the worth of one payable step, else to overpayments.
-    ``completes`` says that the invoice is paid with this receipt: ``owed_tiyn`` is owed whole, and
-    the tiyn that rounding each coin down has lost comes from rounding. Call it inside the
-    transaction that settles the invoice; it locks the quote. Raises SourceConflictError when
-    ``source`` was booked with other figures, Quote.DoesNotExist, TypeError.
+    ``quote_id`` is the price that the payer was promised, None where none was.
     """
-    exact_int(quantity, name="quantity")
-    exact_int(owed_tiyn, name="owed_tiyn")
-    quote = Quote.objects.select_for_update().get(pk=quote_id)
-    booked = _booked(source, quote=quote, quantity=quantity, beneficiary=beneficiary)
-    if booked is not None:
-        return booked
-    before = Posting.objects.filter(entry__quote=quote, account__code=COINS_HELD.code).aggregate(
-        quantity=Sum("quantity"), worth=Sum("amount_tiyn")
+
+    source: str
+    asset: str
+    quote_id: UUID | None
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """All that stands for a demand on one quote, in base units: in time, and too late."""
+
+    quote_id: UUID
+    on_time: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """Where the tiyn that came for a demand belong; their sum is what the coins are worth."""
+
+    payable_tiyn: int
+    unsettled_tiyn: int
+    overpaid_tiyn: int
+    rounding_tiyn: int
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the demand is met."""
+        return self.payable_tiyn > 0
+
+
+def book_receipts(
+    *, demand: str, beneficiary: str, receipts: Sequence[Receipt], effective_at: datetime
+) -> int:
+    """Book coins received for a demand, each once for its source; return how many entries.
+
+    One worth less than a tiyn gets no entry of its own: ``allocate`` books all such together. One
+    without a quote stands in ``unidentified`` with its quantity and no tiyn. Call it, and then
+    ``allocate``, inside the transaction that settles the invoice. Raises SourceConflictError when
+    a source was booked with other figures, LedgerError for a quote that is not there, TypeError.
+    """
+    lock_demand(demand)
+    quotes = _quotes({one.quote_id for one in receipts if one.quote_id is not None})
+    sources = [one.source for one in receipts]
+    standing = {entry.subject: entry for entry in standing_entries(subjects=sources)}
+    times = _times_booked(sources)
+    entries = []
+    for receipt in receipts:
+        exact_int(receipt.quantity, name="quantity")
+        if receipt.source in standing:
+            _check_same(standing[receipt.source], receipt, beneficiary)
+            continue
+        quote = quotes[receipt.quote_id] if receipt.quote_id is not None else None
+        lines = _lines_of(receipt, quote, beneficiary)
+        number = times.get(receipt.source, 0)
+        entry = Entry(
+            kind="receipt",
+            # The chain may take a receipt back and bring it again.
+            source=f"{receipt.source} again {number}" if number else receipt.source,
+            subject=receipt.source,
+            demand=demand,
+            lines=lines,
+            effective_at=effective_at,
+            quote_id=receipt.quote_id,
+        )
+        if lines:
+            entries.append(entry)
+    return len(post_entries(entries))
+
+
+def reverse_receipts(
+    *, demand: str, sources: Collection[str], reason: str, effective_at: datetime
+) -> int:
+    """Undo receipts that the chain took back, by mirrored entries; return how many stood.
+
+    Call ``allocate`` afterwards.
+    """
+    lock_demand(demand)
+    return len(reverse_entries(subjects=sources, reason=reason, effective_at=effective_at))
+
+
+def allocate(
+    *,
+    demand: str,
+    beneficiary: str,
+    amount_tiyn: int,
+    received: Collection[Received],
+    effective_at: datetime,
+) -> Allocation:
+    """Post what the ledger lacks of a demand's allocation, and return the allocation.
+
+    ``received`` names every quote of the demand, with all that stands on it now. Raises
+    LedgerError for a quote that is not there, TypeError.
+    """
+    lock_demand(demand)
+    quotes = _quotes({one.quote_id for one in received})
+    allocation = allocation_of(amount_tiyn=amount_tiyn, received=received, quotes=quotes)
+    wanted = _lines_wanted(allocation, received, quotes, beneficiary)
+    lines = _sums([*wanted, *_lines_undone(demand, {quote.asset for quote in quotes.values()})])
+    if len(lines) == 1:
+        # Dust worth nothing yet: the coins are held, and an entry has two lines.
+        lines.append(Line(account=UNSETTLED_RECEIPTS, beneficiary=beneficiary, amount_tiyn=0))
+    if lines:
+        number = JournalEntry.objects.filter(subject=demand).count() + 1
+        entry = Entry(
+            kind="allocation",
+            source=f"{demand} allocation {number}",
+            subject=demand,
+            demand=demand,
+            lines=lines,
+            effective_at=effective_at,
+        )
+        post_entries([entry])
+    return allocation
+
+
+def allocation_of(
+    *, amount_tiyn: int, received: Collection[Received], quotes: Mapping[UUID, Quote]
+) -> Allocation:
+    """Reckon where what came for a demand belongs, each coin at its own quote (R27, R28); pure.
+
+    Worth is rounded down once, over everything, so that parts lose no tiyn. What came in time and
+    reaches the amount is owed to the shop up to the amount; what exceeds it is the payer's, save
+    less than one payable step, which rounding up has added.
+    """
+    exact_int(amount_tiyn, name="amount_tiyn")
+    exact = sum((_worth(quotes[one.quote_id], one.on_time) for one in received), Fraction(0))
+    total = sum(
+        (_worth(quotes[one.quote_id], one.on_time + one.late) for one in received), Fraction(0)
     )
-    worth_of_all = worth_exact(
-        quantity=int(before["quantity"] or 0) + quantity,
-        price_tiyn=quote.price_tiyn,
-        decimals=quote.decimals,
+    late_tiyn = floor(total) - floor(exact)
+    if exact < amount_tiyn:
+        return Allocation(
+            payable_tiyn=0, unsettled_tiyn=floor(exact), overpaid_tiyn=late_tiyn, rounding_tiyn=0
+        )
+    excess_tiyn = floor(exact) - amount_tiyn
+    steps = [_worth_of_step(quotes[one.quote_id]) for one in received if one.on_time]
+    is_rounding = exact - amount_tiyn < max(steps, default=Fraction(0))
+    return Allocation(
+        payable_tiyn=amount_tiyn,
+        unsettled_tiyn=0,
+        overpaid_tiyn=late_tiyn + (0 if is_rounding else excess_tiyn),
+        rounding_tiyn=excess_tiyn if is_rounding else 0,
     )
-    unrounded = worth_of_all - (before["worth"] or 0)
-    worth = max(0, floor(unrounded))
-    payable = min(worth, max(0, owed_tiyn))
-    if completes and owed_tiyn - worth <= LOST_TIYN_MAX:
-        payable = max(0, owed_tiyn)
-    excess = worth - payable
-    # An exact payment exceeds by what quantity_rounded_up added: less than one step's worth.
-    step_tiyn = worth_of_one_step(price_tiyn=quote.price_tiyn, decimals=quote.decimals)
-    is_rounding = payable > 0 and unrounded - payable < step_tiyn
+
+
+def _lines_wanted(
+    allocation: Allocation,
+    received: Collection[Received],
+    quotes: Mapping[UUID, Quote],
+    beneficiary: str,
+) -> list[Line]:
+    """What the demand's accounts must hold: coins at their cost against whom they belong to."""
+    owed = (
+        (MERCHANT_PAYABLE, allocation.payable_tiyn),
+        (UNSETTLED_RECEIPTS, allocation.unsettled_tiyn),
+        (OVERPAYMENTS, allocation.overpaid_tiyn),
+        (ROUNDING, allocation.rounding_tiyn),
+    )
     lines = [
-        Line(account=COINS_HELD, amount_tiyn=worth, asset=quote.asset, quantity=quantity),
-        Line(account=MERCHANT_PAYABLE, beneficiary=beneficiary, amount_tiyn=-payable),
-        Line(account=ROUNDING, amount_tiyn=-excess)
-        if is_rounding
-        else Line(account=OVERPAYMENTS, beneficiary=beneficiary, amount_tiyn=-excess),
+        Line(
+            account=account,
+            beneficiary=beneficiary if account.per_beneficiary else "",
+            amount_tiyn=-amount_tiyn,
+        )
+        for account, amount_tiyn in owed
     ]
-    if worth == 0:
-        # Dust worth less than a tiyn still is a receipt; the entry carries its quantity.
-        dust = Line(
+    # The one rounding is spread so that the coins' costs sum to what is owed.
+    worth = Fraction(0)
+    for one in sorted(received, key=lambda row: quotes[row.quote_id].asset):
+        quote, before, quantity = quotes[one.quote_id], floor(worth), one.on_time + one.late
+        worth += _worth(quote, quantity)
+        cost_tiyn = floor(worth) - before
+        lines.append(
+            Line(account=COINS_HELD, amount_tiyn=cost_tiyn, asset=quote.asset, quantity=quantity)
+        )
+    return lines
+
+
+def _lines_undone(demand: str, assets: Collection[str]) -> list[Line]:
+    """The mirror of what the demand's accounts hold; coins without a quote are left alone."""
+    rows = (
+        Posting.objects.filter(entry__demand=demand)
+        .values("account__code", "account__beneficiary", "asset")
+        .annotate(tiyn=Sum("amount_tiyn"), units=Sum("quantity"))
+        .order_by("account__code", "account__beneficiary", "asset")
+    )
+    return [
+        Line(
+            account=ALLOCATED[row["account__code"]],
+            beneficiary=row["account__beneficiary"],
+            amount_tiyn=-int(row["tiyn"]),
+            asset=row["asset"],
+            quantity=-int(row["units"]),
+        )
+        for row in rows
+        if row["account__code"] in ALLOCATED and (not row["asset"] or row["asset"] in assets)
+    ]
+
+
+def _sums(lines: Sequence[Line]) -> list[Line]:
+    """One line for each account and asset, and none where nothing is left."""
+    totals: dict[tuple[AccountCode, str, str], tuple[int, int]] = {}
+    for line in lines:
+        key = (line.account, line.beneficiary, line.asset)
+        tiyn, units = totals.get(key, (0, 0))
+        totals[key] = (tiyn + line.amount_tiyn, units + line.quantity)
+    return [
+        Line(
+            account=account,
+            beneficiary=beneficiary,
+            amount_tiyn=tiyn,
+            asset=asset,
+            quantity=units,
+        )
+        for (account, beneficiary, asset), (tiyn, units) in sorted(
+            totals.items(), key=lambda item: (item[0][0].code, item[0][2])
+        )
+        if tiyn or units
+    ]
+
+
+def _lines_of(receipt: Receipt, quote: Quote | None, beneficiary: str) -> list[Line]:
+    """A receipt's own two lines; none when it is worth less than a tiyn."""
+    worth_tiyn = floor(_worth(quote, receipt.quantity)) if quote else 0
+    if quote and not worth_tiyn:
+        return []
+    held = Line(
+        account=COINS_HELD,
+        amount_tiyn=worth_tiyn,
+        asset=receipt.asset,
+        quantity=receipt.quantity,
+    )
+    if quote:
+        against = Line(account=UNSETTLED_RECEIPTS, beneficiary=beneficiary, amount_tiyn=-worth_tiyn)
+    else:
+        against = Line(
             account=UNIDENTIFIED,
             beneficiary=beneficiary,
             amount_tiyn=0,
-            asset=quote.asset,
-            quantity=-quantity,
+            asset=receipt.asset,
+            quantity=-receipt.quantity,
         )
-        lines.append(dust)
-    entry = post_entry(
-        kind="receipt",
-        source=_free_source(source),
-        subject=source,
-        lines=lines,
-        effective_at=effective_at,
-        quote=quote,
-    )
-    return ReceiptBooked(
-        entry_id=entry.pk, worth_tiyn=worth, payable_tiyn=payable, excess_tiyn=excess, already=False
-    )
+    return [held, against]
 
 
-def paid_tiyn_of(*, sources: Sequence[str]) -> int:
-    """Tiyn that the receipts booked for some sources, and not reversed, added to merchants' due."""
-    postings = Posting.objects.filter(
-        entry__subject__in=sources,
-        entry__reverses=None,
-        entry__reversed_by=None,
-        account__code=MERCHANT_PAYABLE.code,
-    )
-    return -(postings.aggregate(total=Sum("amount_tiyn"))["total"] or 0)
-
-
-def reverse_receipt(*, source: str, reason: str, effective_at: datetime) -> bool:
-    """Undo a receipt that the chain took back, by a mirrored entry; False if none stands."""
-    return reverse_entry(subject=source, reason=reason, effective_at=effective_at) is not None
-
-
-def _free_source(source: str) -> str:
-    """The unique name of the next entry: the chain may take a receipt back and bring it again."""
-    times = JournalEntry.objects.filter(subject=source, reverses=None).count()
-    return source if times == 0 else f"{source} again {times}"
-
-
-def _booked(source: str, *, quote: Quote, quantity: int, beneficiary: str) -> ReceiptBooked | None:
-    entry = JournalEntry.objects.filter(subject=source, reverses=None, reversed_by=None).first()
-    if entry is None:
-        return None
-    postings = list(entry.postings.select_related("account"))
+def _check_same(entry: JournalEntry, receipt: Receipt, beneficiary: str) -> None:
+    """Raise SourceConflictError unless a standing entry says what the receipt says."""
+    postings = list(entry.postings.all())
     held = next(one for one in postings if one.account.code == COINS_HELD.code)
     owners = {one.account.beneficiary for one in postings} - {""}
-    if entry.quote_id != quote.pk or held.quantity != quantity or not owners <= {beneficiary}:
-        raise SourceConflictError(f"{source} was booked before with other figures")
-    payable = -sum(one.amount_tiyn for one in postings if one.account.code == MERCHANT_PAYABLE.code)
-    return ReceiptBooked(
-        entry_id=entry.pk,
-        worth_tiyn=held.amount_tiyn,
-        payable_tiyn=payable,
-        excess_tiyn=held.amount_tiyn - payable,
-        already=True,
-    )
+    booked = (entry.quote_id, held.asset, int(held.quantity), owners)
+    if booked != (receipt.quote_id, receipt.asset, receipt.quantity, {beneficiary}):
+        raise SourceConflictError(f"{receipt.source} was booked before with other figures")
+
+
+def _times_booked(sources: Collection[str]) -> dict[str, int]:
+    rows = JournalEntry.objects.filter(subject__in=sources, reverses=None)
+    return dict(rows.values_list("subject").annotate(times=Count("pk")).order_by("subject"))
+
+
+def _quotes(ids: Collection[UUID]) -> dict[UUID, Quote]:
+    quotes = Quote.objects.in_bulk(ids)
+    if len(quotes) != len(ids):
+        raise LedgerError("A quote that coins came for is not there.")
+    return quotes
+
+
+def _worth(quote: Quote, quantity: int) -> Fraction:
+    return worth_exact(quantity=quantity, price_tiyn=quote.price_tiyn, decimals=quote.decimals)
+
+
+def _worth_of_step(quote: Quote) -> Fraction:
+    return worth_of_one_step(price_tiyn=quote.price_tiyn, decimals=quote.decimals)

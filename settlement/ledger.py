@@ -1,14 +1,15 @@
 """Double entry: entries are posted, reversed and summed here, and nowhere else."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Sum
 
 from settlement.accounts import CHART, AccountCode
-from settlement.models import Account, JournalEntry, Posting, Quote
+from settlement.models import Account, JournalEntry, Posting
 from settlement.money import Tiyn, exact_int
 
 
@@ -36,6 +37,21 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry to be posted; its fields are those of ``JournalEntry``."""
+
+    kind: str
+    source: str
+    subject: str
+    lines: Sequence[Line]
+    effective_at: datetime
+    demand: str = ""
+    quote_id: UUID | None = None
+    reverses_id: int | None = None
+    memo: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceRow:
     """One account's totals in tiyn; ``beneficiary`` is empty for the gateway's own accounts."""
 
@@ -60,85 +76,118 @@ class TrialBalance:
         return self.total_debit_tiyn - self.total_credit_tiyn
 
 
-def post_entry(
-    *,
-    kind: str,
-    source: str,
-    subject: str,
-    lines: Sequence[Line],
-    effective_at: datetime,
-    quote: Quote | None = None,
-    reverses: JournalEntry | None = None,
-    memo: str = "",
-) -> JournalEntry:
-    """Post one balanced entry inside the caller's transaction and return it.
+def lock_demand(demand: str) -> None:
+    """Let one transaction at a time book for a demand; held until the caller's transaction ends.
 
-    Raises UnbalancedEntryError, TypeError for an amount that is not an int, and IntegrityError
-    when ``source`` was booked by another transaction meanwhile.
+    An advisory lock, because the application's role has no right to lock rows of the ledger.
     """
     if not connection.in_atomic_block:
         raise LedgerError("An entry is posted inside the transaction that it belongs to.")
-    kept = [
-        line for line in lines if exact_int(line.amount_tiyn, name="amount_tiyn") or line.quantity
-    ]
-    if sum(line.amount_tiyn for line in kept) != 0:
-        raise UnbalancedEntryError(f"{source}: the lines do not sum to zero")
-    entry = JournalEntry.objects.create(
-        kind=kind,
-        source=source,
-        subject=subject,
-        quote=quote,
-        reverses=reverses,
-        memo=memo,
-        effective_at=effective_at,
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", [demand])
+
+
+def open_accounts(*, beneficiaries: Collection[str]) -> None:
+    """Open the accounts of the chart that some beneficiaries, and the gateway itself, lack.
+
+    Always in one order, so that two transactions that open accounts cannot deadlock.
+    """
+    known = set(
+        Account.objects.filter(beneficiary__in={"", *beneficiaries}).values_list(
+            "code", "beneficiary"
+        )
+    )
+    missing = sorted(
+        (code.code, owner, code.kind)
+        for code in CHART
+        for owner in (beneficiaries if code.per_beneficiary else [""])
+        if (code.code, owner) not in known
+    )
+    Account.objects.bulk_create(
+        [Account(code=code, beneficiary=owner, kind=kind) for code, owner, kind in missing],
+        ignore_conflicts=True,
+    )
+
+
+def post_entries(entries: Sequence[Entry]) -> list[JournalEntry]:
+    """Post balanced entries inside the caller's transaction and return them.
+
+    Raises UnbalancedEntryError, TypeError for an amount that is not an int, LedgerError, and
+    IntegrityError when a source was booked by another transaction meanwhile.
+    """
+    if not connection.in_atomic_block:
+        raise LedgerError("An entry is posted inside the transaction that it belongs to.")
+    for entry in entries:
+        if sum(exact_int(line.amount_tiyn, name="amount_tiyn") for line in entry.lines) != 0:
+            raise UnbalancedEntryError(f"{entry.source}: the lines do not sum to zero")
+    accounts = _accounts(line for entry in entries for line in entry.lines)
+    posted = JournalEntry.objects.bulk_create(
+        JournalEntry(
+            kind=entry.kind,
+            source=entry.source,
+            subject=entry.subject,
+            demand=entry.demand,
+            quote_id=entry.quote_id,
+            reverses_id=entry.reverses_id,
+            memo=entry.memo,
+            effective_at=entry.effective_at,
+        )
+        for entry in entries
     )
     Posting.objects.bulk_create(
         Posting(
-            entry=entry,
-            account=_account(line.account, line.beneficiary),
+            entry=row,
+            account=accounts[line.account.code, line.beneficiary],
             amount_tiyn=line.amount_tiyn,
             asset=line.asset,
             quantity=exact_int(line.quantity, name="quantity"),
         )
-        for line in kept
+        for row, entry in zip(posted, entries, strict=True)
+        for line in entry.lines
     )
-    return entry
+    return posted
 
 
-@transaction.atomic
-def reverse_entry(*, subject: str, reason: str, effective_at: datetime) -> JournalEntry | None:
-    """Post the mirror of a subject's standing entry; None when there is none to reverse.
+def reverse_entries(
+    *, subjects: Collection[str], reason: str, effective_at: datetime
+) -> list[JournalEntry]:
+    """Post the mirrors of some subjects' standing entries; a subject without one has none.
 
-    Locks the entry, so that of two callers one finds nothing left to reverse.
+    Call it under the lock of the demand that the entries belong to.
     """
-    standing = JournalEntry.objects.filter(subject=subject, reverses=None, reversed_by=None)
-    pk = standing.values_list("pk", flat=True).first()
-    if pk is None:
-        return None
-    entry = JournalEntry.objects.select_for_update().get(pk=pk)
-    if JournalEntry.objects.filter(reverses=entry).exists():
-        return None
+    standing = standing_entries(subjects=subjects)
     codes = {one.code: one for one in CHART}
-    lines = [
-        Line(
-            account=codes[posting.account.code],
-            beneficiary=posting.account.beneficiary,
-            amount_tiyn=-posting.amount_tiyn,
-            asset=posting.asset,
-            quantity=-int(posting.quantity),
-        )
-        for posting in entry.postings.select_related("account").order_by("id")
-    ]
-    return post_entry(
-        kind="reversal",
-        source=f"{entry.source} reversed",
-        subject=subject,
-        lines=lines,
-        effective_at=effective_at,
-        quote=entry.quote,
-        reverses=entry,
-        memo=reason,
+    return post_entries(
+        [
+            Entry(
+                kind="reversal",
+                source=f"{entry.source} reversed",
+                subject=entry.subject,
+                demand=entry.demand,
+                lines=[
+                    Line(
+                        account=codes[posting.account.code],
+                        beneficiary=posting.account.beneficiary,
+                        amount_tiyn=-posting.amount_tiyn,
+                        asset=posting.asset,
+                        quantity=-int(posting.quantity),
+                    )
+                    for posting in entry.postings.all()
+                ],
+                effective_at=effective_at,
+                quote_id=entry.quote_id,
+                reverses_id=entry.pk,
+                memo=reason,
+            )
+            for entry in standing
+        ]
     )
+
+
+def standing_entries(*, subjects: Collection[str]) -> list[JournalEntry]:
+    """Entries about some subjects that are neither reversals nor reversed, postings included."""
+    rows = JournalEntry.objects.filter(subject__in=subjects, reverses=None, reversed_by=None)
+    return list(rows.prefetch_related("postings__account").order_by("pk"))
 
 
 def balance_of(account: AccountCode, *, beneficiary: str = "") -> Tiyn:
@@ -173,9 +222,17 @@ def trial_balance() -> TrialBalance:
     )
 
 
-def _account(account: AccountCode, beneficiary: str) -> Account:
-    if account.per_beneficiary != bool(beneficiary):
-        raise LedgerError(f"{account.code}: the beneficiary does not fit the chart")
-    return Account.objects.get_or_create(
-        code=account.code, beneficiary=beneficiary, defaults={"kind": account.kind}
-    )[0]
+def _accounts(lines: Iterable[Line]) -> dict[tuple[str, str], Account]:
+    """The accounts of some lines by code and beneficiary; opens those that are not there yet."""
+    wanted = set()
+    for line in lines:
+        if line.account.per_beneficiary != bool(line.beneficiary):
+            raise LedgerError(f"{line.account.code}: the beneficiary does not fit the chart")
+        wanted.add((line.account.code, line.beneficiary))
+    owners = {owner for _code, owner in wanted}
+    rows = Account.objects.filter(beneficiary__in=owners)
+    found = {(row.code, row.beneficiary): row for row in rows}
+    if not wanted <= found.keys():
+        open_accounts(beneficiaries=owners - {""})
+        found = {(row.code, row.beneficiary): row for row in rows.all()}
+    return found

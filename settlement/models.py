@@ -1,7 +1,7 @@
 """The ledger's rows: quotes, accounts, journal entries and their postings.
 
-Entries, postings and quotes are facts: the database refuses to change or delete them, and refuses
-a transaction that leaves an entry out of balance (``migrations/ledger_guards.sql``).
+All of them are facts: the database refuses to change or delete them, and refuses a transaction that
+leaves an entry out of balance (``migrations/*.sql``).
 """
 
 import uuid
@@ -61,12 +61,14 @@ class JournalEntry(models.Model):
     """One business event; ``source`` is booked once.
 
     ``subject`` names what the event is about: a receipt, its reversal, and its return after a
-    second reorganisation share one.
+    second reorganisation share one. ``demand`` names the demand for money that it belongs to, if
+    any: an invoice's receipts and allocations share one.
     """
 
     kind = models.CharField(max_length=30)
     source = models.CharField(max_length=250, unique=True)
     subject = models.CharField(max_length=230, db_index=True)
+    demand = models.CharField(max_length=64, blank=True, default="", db_index=True)
     quote = models.ForeignKey(Quote, models.PROTECT, null=True, related_name="entries")
     reverses = models.OneToOneField("self", models.PROTECT, null=True, related_name="reversed_by")
     memo = models.CharField(max_length=200, blank=True, default="")

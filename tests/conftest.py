@@ -45,4 +45,21 @@ def committed(transactional_db: None) -> Iterator[None]:
         cursor.execute("SET session_replication_role = DEFAULT")
     yield
     with connection.cursor() as cursor:
+        cursor.execute("SET ROLE NONE")
         cursor.execute("SET session_replication_role = replica")
+
+
+def become_the_app() -> None:
+    """Go on as the role that the application has in production: it adds to the ledger only."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET ROLE alatau_app")
+
+
+@pytest.fixture
+def app_role(db: None) -> Iterator[None]:
+    """The test runs as the application does; a rollback ends it, like everything else."""
+    become_the_app()
+    yield
+    if not connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("SET ROLE NONE")

@@ -1,6 +1,6 @@
 """The rows of merchants and their invoices."""
 
-from merchants.models.events import OutboxEvent, TransferCursor
+from merchants.models.events import OutboxEvent, QuarantinedTransfer, TransferCursor
 from merchants.models.invoices import Invoice, InvoicePayment, PaymentOption
 from merchants.models.shops import Merchant, Shop
 
@@ -10,6 +10,7 @@ __all__ = [
     "Merchant",
     "OutboxEvent",
     "PaymentOption",
+    "QuarantinedTransfer",
     "Shop",
     "TransferCursor",
 ]

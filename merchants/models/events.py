@@ -35,3 +35,27 @@ class TransferCursor(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.network} at {self.revision}"
+
+
+class QuarantinedTransfer(models.Model):
+    """A transfer that could not be applied to its invoice; it waits for people, not for luck."""
+
+    identity = models.CharField(max_length=200, unique=True, help_text="the on-chain output")
+    network = models.CharField(max_length=60)
+    reference = models.CharField(max_length=64)
+    reason = models.CharField(max_length=500)
+    attempts = models.PositiveIntegerField(default=1)
+    quarantined_at = models.DateTimeField(auto_now_add=True)
+    tried_at = models.DateTimeField(auto_now_add=True)
+    resolved_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["id"], condition=models.Q(resolved_at=None), name="quarantine_open"
+            )
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return self.identity

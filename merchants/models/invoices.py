@@ -16,7 +16,7 @@ def new_token() -> str:
 
 
 class Invoice(models.Model):
-    """A demand in tenge; its states and their edges stand in ``merchants.invoices``."""
+    """A demand in tenge; its states' edges stand in ``merchants.states``."""
 
     class Status(models.TextChoices):
         """Where the invoice stands."""
@@ -35,7 +35,8 @@ class Invoice(models.Model):
     order_id = models.CharField(max_length=100, blank=True, default="")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW)
     created_at = models.DateTimeField(auto_now_add=True)
-    expires_at = models.DateTimeField()
+    expires_at = models.DateTimeField(help_text="payments must be seen before this")
+    confirm_by = models.DateTimeField(help_text="and stand in a block before this")
     settled_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -87,7 +88,7 @@ class InvoicePayment(models.Model):
     quantity = models.DecimalField(max_digits=78, decimal_places=0)
     state = models.CharField(max_length=10)
     on_time = models.BooleanField(default=True)
-    booked = models.BooleanField(default=False)
+    booked = models.BooleanField(default=False, help_text="it stands in the ledger")
 
     class Meta:
         ordering: ClassVar = ["pk"]

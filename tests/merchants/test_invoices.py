@@ -1,5 +1,6 @@
 """Invoices paid on real nodes: each state, each edge, and the ledger beside it."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,24 +11,25 @@ from pytest_django.fixtures import Settings
 
 from alatau_pay.devnet import anvil, bitcoind
 from alatau_pay.devnet.nodes import Devnet
+from alatau_pay.engines import REPOSITORY
 from chains.networks import RegistryError, node_for, registry
 from chains.scanning import scan_network
 from chains.transfers import transfers_of
+from merchants.expiring import expire_invoices
 from merchants.invoices import (
-    EDGES,
     InvoiceError,
-    apply_transfers,
     choose_option,
     due_of,
-    expire_invoices,
     issue_invoice,
     uri_of,
 )
 from merchants.models import Invoice, OutboxEvent, PaymentOption, Shop
+from merchants.settling import apply_transfers
+from merchants.states import EDGES
 from settlement.accounts import MERCHANT_PAYABLE, OVERPAYMENTS
 from settlement.ledger import balance_of, trial_balance
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("app_role")]
 
 
 def asset(symbol: str) -> str:
@@ -195,7 +197,14 @@ def test_a_shop_that_is_not_approved_issues_nothing(networks: Devnet, shop: Shop
         issue_invoice(shop_id=shop.id, amount_tiyn=1)
 
 
-def test_every_state_has_its_edges_declared() -> None:
+def test_the_drawing_of_the_states_is_true() -> None:
+    section = (REPOSITORY / "docs/architecture.md").read_text().split("## Invoice states")[1]
+    rows = re.findall(r"^\| (\w+) \| (.+) \|$", section, re.MULTILINE)[1:]
+    drawn = {
+        state: set(re.sub(r"\([^)]*\)", "", edges).replace(" ", "").split(","))
+        for state, edges in rows
+    }
+    assert drawn == {state: set(edges) for state, edges in EDGES.items()}
     assert set(EDGES) == set(Invoice.Status)
 
 
