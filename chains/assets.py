@@ -11,6 +11,8 @@ from typing import Final
 
 PAYABLE_DECIMALS_MAX: Final = 8
 """No finer amount is asked for: wallets and exchanges cut ether at eight digits or fewer."""
+GAS_OF_TRANSACTION_MAX: Final = 2**24
+"""No network takes a transaction with more (EIP-7825)."""
 
 
 class NetworkKind(StrEnum):
@@ -42,6 +44,48 @@ class FinalityTier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepMinimum:
+    """The base units of a CAIP-19 asset from which an address is worth a sweep."""
+
+    asset: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepPolicy:
+    """When coins go from a network's forwarders to the treasury, and what that may cost.
+
+    An asset that ``minimums`` does not name is never swept. Coins older than ``age_s_max`` go
+    whatever the minimum says (0: never). No sweep may cost more than ``cost_bp_max`` hundredths of
+    a percent of what it moves, ``fee_wei_per_gas_max`` for its gas, or use more than ``gas_max``.
+    A sweep that is not mined after ``replace_after_s`` is sent again with a higher fee. Below
+    ``payer_wei_min`` the gas payer asks to be topped up. Raises ValueError for a policy that cannot
+    be meant.
+    """
+
+    minimums: tuple[SweepMinimum, ...]
+    age_s_max: int = 0
+    gas_max: int
+    fee_wei_per_gas_max: int
+    cost_bp_max: int
+    replace_after_s: int = 300
+    payer_wei_min: int
+
+    def __post_init__(self) -> None:
+        assets = {one.asset for one in self.minimums}
+        if len(assets) != len(self.minimums) or any(one.value <= 0 for one in self.minimums):
+            raise ValueError("sweeping: an asset has two minimums, or one of zero or less")
+        if not 0 < self.gas_max <= GAS_OF_TRANSACTION_MAX:
+            raise ValueError(f"sweeping: gas_max is not within 1 to {GAS_OF_TRANSACTION_MAX}")
+        if not 0 < self.cost_bp_max <= 10_000:
+            raise ValueError("sweeping: cost_bp_max is not within 1 to 10000")
+        if min(self.fee_wei_per_gas_max, self.replace_after_s, self.payer_wei_min) <= 0:
+            raise ValueError("sweeping: a fee, a time or a balance is not above zero")
+        if self.age_s_max < 0:
+            raise ValueError("sweeping: age_s_max is below zero")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
     """One network as the operator configured it.
 
@@ -66,6 +110,7 @@ class Network:
     is_devnet: bool = False
     finality_tiers: tuple[FinalityTier, ...] = ()
     native: NativeMode = NativeMode.CALLS
+    sweeping: SweepPolicy | None = None
 
     @property
     def confirmations(self) -> frozenset[int]:

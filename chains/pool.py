@@ -127,6 +127,10 @@ class NodePool:
         """What waits in the speaker's mempool."""
         return self._ask(lambda node: node.pending(waiting))
 
+    def ask(self, question: Callable[[Node], Answer]) -> Answer:
+        """The speaker's answer to a question of the caller's own; NodeError silences it."""
+        return self._ask(question)
+
     def final_height(self, tip_height: int, confirmations: int) -> int:
         """The least of what the nodes hold for final, at a block they agree on (R19)."""
         final = self._ask(lambda node: node.final_height(tip_height, confirmations))

@@ -15,6 +15,7 @@ BREACHES = {
     "no-broker-in-rooms": ("merchants/invoices.py", "import celery"),
     "private-models": ("merchants/invoices.py", "import settlement.models"),
     "inside-chains": ("chains/models.py", "import chains.scanning"),
+    "inside-sweeping": ("chains/sweeping/planning.py", "import chains.sweeping.sending"),
     "inside-settlement": ("settlement/money.py", "import settlement.ledger"),
     "inside-merchants": ("merchants/models/events.py", "import merchants.invoices"),
     "inside-alatau-pay": ("alatau_pay/engines.py", "import alatau_pay.pipeline"),

@@ -58,9 +58,25 @@ class Devnet:
                 "forwarder": self.evm.forwarder,
                 "treasury": self.evm.treasury,
                 "native": "traces",
+                "sweeping": self._sweeping(),
                 "is_devnet": True,
             },
         ]
+
+    def _sweeping(self) -> dict[str, Any]:
+        tokens = [f"{anvil.CAIP2}/erc20:{token}" for token in (self.evm.usdt, self.evm.usdc)]
+        ether = f"{anvil.CAIP2}/slip44:60"
+        return {
+            "minimums": [
+                *({"asset": token, "value": 1_000_000} for token in tokens),
+                {"asset": ether, "value": 10**15},
+            ],
+            "age_s_max": 30 * 86_400,
+            "gas_max": 15_000_000,
+            "fee_wei_per_gas_max": 50 * 10**9,
+            "cost_bp_max": 1_000,
+            "payer_wei_min": 10**17,
+        }
 
     def _assets(self) -> list[dict[str, Any]]:
         rows = (

@@ -126,6 +126,11 @@ class EvmNode:
         self._rpc = EvmRpc(url=url, name=network.name, timeout_s=timeout_s)
         self.check_chain()
 
+    @property
+    def rpc(self) -> EvmRpc:
+        """The connection, for questions that no scanner asks."""
+        return self._rpc
+
     def check_chain(self) -> None:
         """Raise WrongChainError unless the chain id is the registry's."""
         chain_id = quantity(self._rpc.call("eth_chainId"))

@@ -1,0 +1,171 @@
+"""``manage.py sweep``: show what would go to the treasury, send exactly that, follow it."""
+
+import os
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from typing_extensions import override
+
+from chains.assets import Asset, Network
+from chains.evm.payer import GasPayer, GasPayerError, gas_payer_from
+from chains.networks import RegistryError, node_for, registry
+from chains.nodes import NodeError
+from chains.sweeping.ends import PayerHealth, payer_health
+from chains.sweeping.following import follow_sweeps
+from chains.sweeping.planning import SweepPlan, SweepRefusedError, plan_sweeps
+from chains.sweeping.sending import send_plan
+from settlement.rates.sources import RateUnavailableError, configured_source
+
+WEI: int = 10**18
+HEADINGS = ("network", "asset", "addresses", "total", "gas", "cost")
+
+
+class Command(BaseCommand):
+    """Plan, send or follow sweeps."""
+
+    help = (
+        "Move coins from forwarders to the treasury. --plan stores a plan and prints it with its "
+        "id; --send ID sends exactly that plan; --follow looks what became of what was sent."
+    )
+
+    @override
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """One of three steps, for all networks with a policy or for one."""
+        step = parser.add_mutually_exclusive_group(required=True)
+        step.add_argument("--plan", action="store_true", help="plan and print; sends nothing")
+        step.add_argument("--send", metavar="ID", type=UUID, help="send the plan with this id")
+        step.add_argument("--follow", action="store_true", help="one round of following")
+        parser.add_argument("--network", metavar="CAIP-2", help="this network alone")
+
+    @override
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Do one step; fails with a sentence that says what to do."""
+        try:
+            payer = gas_payer_from(os.environ)
+            if payer is None:
+                raise CommandError("Set GAS_PAYER_KEY, or GAS_PAYER_KEYSTORE and its password.")
+            if options["plan"]:
+                self._plan(payer, _networks(options["network"]))
+            elif options["send"]:
+                self._send(payer, options["send"])
+            else:
+                self._follow(payer, _networks(options["network"]))
+        except (RegistryError, NodeError, GasPayerError, SweepRefusedError) as error:
+            raise CommandError(str(error)) from None
+
+    def _plan(self, payer: GasPayer, networks: Sequence[Network]) -> None:
+        plan_id = uuid4()
+        plans = []
+        for network in networks:
+            nodes = node_for(network)
+            plan = plan_sweeps(
+                plan=plan_id,
+                network=network,
+                assets=registry().assets_on(network.caip2),
+                nodes=nodes,
+                payer=payer,
+                price_of=_price_of,
+                now=timezone.now(),
+            )
+            plans.append(plan)
+            self._show_payer(payer_health(network=network, nodes=nodes, payer=payer.address))
+        rows = [row for plan in plans for row in _rows(plan)]
+        self._show_table([HEADINGS, *rows])
+        for plan in plans:
+            self._show_findings(plan)
+        if rows:
+            self.stdout.write(f"Nothing was sent. To send: manage.py sweep --send {plan_id}")
+        else:
+            self.stdout.write("There is nothing to sweep.")
+
+    def _send(self, payer: GasPayer, plan: UUID) -> None:
+        sent = send_plan(
+            plan=plan,
+            networks=registry(),
+            node_for=node_for,
+            payer=payer,
+            now=timezone.now(),
+        )
+        for one in sent:
+            words = [str(one.sweep), one.outcome, f"0x{one.txid}" if one.txid else "", one.why]
+            self.stdout.write("  ".join(word for word in words if word))
+        if any(one.why for one in sent):
+            raise CommandError("Not all of the plan is on its way; see above.")
+
+    def _follow(self, payer: GasPayer, networks: Sequence[Network]) -> None:
+        for network in networks:
+            nodes = node_for(network)
+            report = follow_sweeps(network=network, nodes=nodes, payer=payer, now=timezone.now())
+            self.stdout.write(f"{network.name}: {report}")
+            self._show_payer(payer_health(network=network, nodes=nodes, payer=payer.address))
+
+    def _show_payer(self, health: PayerHealth) -> None:
+        has = f"{health.network}: the gas payer {health.address} has {_coins(health.balance_wei)}"
+        if health.is_low:
+            least = _coins(health.balance_wei_min)
+            self.stderr.write(self.style.WARNING(f"{has}, below {least}: top it up."))
+        else:
+            self.stdout.write(f"{has}.")
+
+    def _show_table(self, rows: Sequence[Sequence[str]]) -> None:
+        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+        for row in rows:
+            cells = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+
+    def _show_findings(self, plan: SweepPlan) -> None:
+        for one in plan.findings:
+            asset = registry().assets[one.asset]
+            amount = f"{_amount(one.value, asset)} {asset.symbol}"
+            places = f"{len(one.addresses)} addresses"
+            if len(one.addresses) == 1:
+                (places,) = one.addresses
+            self.stderr.write(f"{one.kind}: {amount} at {places}: {one.why}")
+
+
+def _networks(caip2: str | None) -> Sequence[Network]:
+    listed = registry().networks
+    if caip2 is None:
+        swept = [network for network in listed.values() if network.sweeping is not None]
+        if not swept:
+            raise CommandError("NETWORKS_FILE gives no network a 'sweeping' policy.")
+        return swept
+    if caip2 not in listed:
+        raise CommandError(f"NETWORKS_FILE does not name {caip2}.")
+    return [listed[caip2]]
+
+
+def _rows(plan: SweepPlan) -> list[tuple[str, ...]]:
+    network = registry().networks[plan.network]
+    return [
+        (
+            network.name,
+            registry().assets[one.asset].symbol,
+            str(len(one.addresses)),
+            _amount(one.total, registry().assets[one.asset]),
+            str(one.gas),
+            f"{_coins(one.cost_wei)} {network.coin}",
+        )
+        for one in plan.sweeps
+    ]
+
+
+def _amount(value: int, asset: Asset) -> str:
+    return f"{Decimal(value).scaleb(-asset.decimals):f}"
+
+
+def _coins(wei: int) -> str:
+    return f"{Decimal(wei) / WEI:f}"
+
+
+def _price_of(asset: Asset) -> Decimal | None:
+    """Tenge for a whole coin now; None where there is no rate."""
+    try:
+        return configured_source().price_of(asset).tenge
+    except RateUnavailableError:
+        return None

@@ -1,0 +1,139 @@
+"""What forwarders hold: final transfers since their last sweep, held against the chain itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from django.db.models import Exists, F, Max, Min, OuterRef, Q, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
+
+from chains.assets import Asset
+from chains.evm.sweeps import SweepChain
+from chains.models import Address, SweepItem, SweepState, Transfer, TransferState
+from chains.nodes import BlockRef
+
+ADDRESSES_MAX: Final = 2_000
+"""How many addresses of one asset are looked at for one plan: those with most come first."""
+
+
+class FindingKind(StrEnum):
+    """Why coins stay where they are, or what does not fit."""
+
+    UNEXPLAINED = "unexplained"
+    MISSING = "missing"
+    REFUSED = "refused"
+    TOO_LITTLE = "too little"
+    TOO_DEAR = "too dear"
+    NO_PRICE = "no price"
+    OTHER_TREASURY = "other treasury"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a person should know about some addresses; ``value`` in base units of the asset."""
+
+    kind: FindingKind
+    asset: str
+    addresses: tuple[str, ...]
+    value: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What one address holds, in base units: the part that final transfers explain.
+
+    ``since`` is the time of the oldest of those transfers' blocks.
+    """
+
+    address: Address
+    value: int
+    since: datetime
+
+
+def holdings_of(
+    *, asset: Asset, chain: SweepChain, block: BlockRef
+) -> tuple[list[Holding], list[Finding]]:
+    """Addresses with final transfers since their last sweep, and what ``block`` shows otherwise.
+
+    An address that a sweep under way holds is left out. Raises NodeError.
+    """
+    rows = list(_fresh_transfers(asset, block.height)[:ADDRESSES_MAX])
+    addresses = Address.objects.in_bulk([row["address"] for row in rows])
+    holders = [addresses[row["address"]].text for row in rows]
+    balances = chain.balances(holders, token=asset.contract, block=block)
+    holdings, findings = [], []
+    unsettled = _unsettled(asset, [row["address"] for row in rows], block.height)
+    for row, balance in zip(rows, balances, strict=True):
+        address, final, sure = addresses[row["address"]], int(row["final"]), int(row["sure"] or 0)
+        explained = final + unsettled.get(address.pk, 0)
+        if balance > explained:
+            why = "the chain shows more than the transfers that were found"
+            excess = balance - explained
+            findings.append(_finding(FindingKind.UNEXPLAINED, asset, address, excess, why))
+        if balance < sure:
+            why = "the chain shows less than the final transfers: somebody else swept it?"
+            findings.append(_finding(FindingKind.MISSING, asset, address, sure - balance, why))
+        if balance:
+            value = min(balance, final)
+            holdings.append(Holding(address=address, value=value, since=row["since"]))
+    return holdings, findings
+
+
+def of_holdings(
+    kind: FindingKind, asset: Asset, holdings: Sequence[Holding], why: str
+) -> list[Finding]:
+    """One finding about several holdings; none about none."""
+    if not holdings:
+        return []
+    addresses = tuple(one.address.text for one in holdings)
+    total = sum(one.value for one in holdings)
+    return [Finding(kind=kind, asset=asset.caip19, addresses=addresses, value=total, why=why)]
+
+
+def _finding(kind: FindingKind, asset: Asset, address: Address, value: int, why: str) -> Finding:
+    return Finding(kind=kind, asset=asset.caip19, addresses=(address.text,), value=value, why=why)
+
+
+def _fresh_transfers(asset: Asset, height_max: int) -> Any:  # noqa: ANN401 -- annotated rows
+    """By address: final value since the last sweep that took all.
+
+    ``sure`` leaves out what came in that sweep's own block: before it, or after?
+    """
+    items = SweepItem.objects.filter(address=OuterRef("address"), asset=asset.caip19)
+    whole = items.filter(sweep__state=SweepState.DONE, swept__gte=F("value"))
+    last = whole.order_by().values("address").annotate(last=Max("sweep__block_height"))
+    rows = Transfer.objects.filter(
+        ~Exists(items.filter(live=True)),
+        network=asset.network,
+        asset=asset.caip19,
+        state=TransferState.FINAL,
+        block__height__lte=height_max,
+        address__salt__isnull=False,
+    ).annotate(swept_at=Coalesce(Subquery(last.values("last")), Value(-1)))
+    return (
+        rows.filter(block__height__gte=F("swept_at"))
+        .order_by()
+        .values("address")
+        .annotate(
+            final=Sum("value"),
+            sure=Sum("value", filter=Q(block__height__gt=F("swept_at"))),
+            since=Min("block__time"),
+        )
+        .order_by("-final", "address")
+    )
+
+
+def _unsettled(asset: Asset, addresses: Sequence[int], height_max: int) -> dict[int, int]:
+    """By address: what stands in blocks that the balance counts, and is not final yet."""
+    rows = Transfer.objects.filter(
+        network=asset.network,
+        asset=asset.caip19,
+        address__in=addresses,
+        state=TransferState.INCLUDED,
+        block__height__lte=height_max,
+    )
+    sums = rows.order_by().values("address").annotate(total=Sum("value"))
+    return {row["address"]: int(row["total"]) for row in sums}
