@@ -1,7 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Both do all their own set-up.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3
+PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell $(name) -c \
+  'import sys; print("$(name)") if (3, 11) <= sys.version_info < (3, 13) else None' 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
 export ONCE
@@ -16,28 +17,29 @@ demo: setup ## A whole city on this machine: two real payments, then a trial bal
 
 test: setup system lint types contracts checks unit ## All checks and all tests
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed ## The virtual environment and the compiled translations
 	$(BIN)/pybabel --quiet compile --domain django --directory locale
 
 $(VENV)/.installed: requirements-dev.lock
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null || { echo "Python 3.11 or 3.12 is needed; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing what requirements-dev.lock lists into $(VENV): about two minutes and 700 MB."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
 
 system: ## Chromium, from the system's packages, where missing
 	@bash tools/system.sh
 
-lint:
+lint: ## Style, templates, Django idioms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	git ls-files --cached --others --exclude-standard 'templates/*.html' | xargs $(BIN)/djade --check --target-version 5.2
 	git ls-files --cached --others --exclude-standard '*.py' | xargs $(BIN)/django-upgrade --target-version 5.2
 
-types:
+types: ## Static types
 	DEVNET=1 $(BIN)/mypy alatau_pay chains settlement merchants tools
 
-contracts:
+contracts: ## Which room may import which
 	$(BIN)/lint-imports --no-cache
 
 checks: ## Migrations are complete, the deployment checks are clean
@@ -65,4 +67,5 @@ locks: ## Compile the hash-pinned locks anew (needs uv)
 	  pyproject.toml -c requirements-dev.lock -o requirements.lock
 
 clean: ## Remove what set-up made
-	rm -rf $(VENV) .cache var staticfiles
+	rm -rf $(VENV) .cache var staticfiles tools/node_modules locale/*/LC_MESSAGES/*.mo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

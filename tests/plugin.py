@@ -14,7 +14,15 @@ from alatau_pay.engines import start_engines
 def _start_engines() -> None:
     stack = ExitStack()
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="alatau-tests-"))
-    engines = stack.enter_context(start_engines(Path(folder)))
+    given = {name: os.environ.get(name, "") for name in ("DATABASE_URL", "REDIS_URL")}
+    engines = stack.enter_context(
+        start_engines(
+            Path(folder),
+            database_url=given["DATABASE_URL"],
+            redis_url=given["REDIS_URL"],
+            durable=False,
+        )
+    )
     os.environ["DATABASE_URL"] = engines.database_url
     os.environ["REDIS_URL"] = engines.redis_url
     atexit.register(stack.close)

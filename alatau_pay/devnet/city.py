@@ -120,11 +120,15 @@ class City:
 
 @contextmanager
 def city_in(folder: Path, *, port: int = 0) -> Iterator[City]:
-    """Bring up a city in ``folder`` and take it down again; yields once every face answers."""
+    """Bring up a city in ``folder`` and take it down again; yields once every face answers.
+
+    Its engines are its own, whatever the environment names: no demo writes into a real ledger.
+    """
     with ExitStack() as stack:
-        engines = stack.enter_context(start_engines(folder / "engines"))
+        engines = stack.enter_context(start_engines(folder / "engines", durable=False))
         devnet = stack.enter_context(start_devnet(folder / "nodes"))
-        networks_file = folder / "networks.json"
+        networks_file, temporary = folder / "networks.json", folder / "tmp"
+        temporary.mkdir()
         devnet.write_networks_file(networks_file)
         wallet_url = stack.enter_context(serve_wallet(devnet.resident))
         web_port, live_port = port_or_another(port), free_port()
@@ -142,6 +146,8 @@ def city_in(folder: Path, *, port: int = 0) -> Iterator[City]:
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
             "DJANGO_SETTINGS_MODULE": "alatau_pay.settings",
             "PYTHONUNBUFFERED": "1",
+            # What multiprocessing leaves behind when it is killed goes with the folder.
+            "TMPDIR": str(temporary),
         }
         city = City(folder=folder, devnet=devnet, environment=environment, public_url=public_url)
         stack.callback(city.stop)

@@ -39,8 +39,7 @@ def running(
         deadline = time.monotonic() + START_S_MAX
         while not answers():
             if process.poll() is not None or time.monotonic() > deadline:
-                tail = log_path.read_text(errors="replace")[-1500:]
-                raise NodeDidNotStartError(f"{name} did not start:\n{tail}")
+                raise NodeDidNotStartError(_why(name, command, process.poll(), log_path))
             time.sleep(0.05)
         yield process
     finally:
@@ -50,3 +49,12 @@ def running(
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def _why(name: str, command: Sequence[str], status: int | None, log_path: Path) -> str:
+    ended = "is silent" if status is None else f"ended with status {status}"
+    tail = log_path.read_text(errors="replace")[-1500:].strip() or "It printed nothing."
+    return (
+        f"{name} did not start: {command[0]} {ended}. Set {name.upper()}=/path/to/{name} to use "
+        f"another.\n{tail}"
+    )

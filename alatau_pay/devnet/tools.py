@@ -127,9 +127,10 @@ def _run(
 
 
 def _existing(path: str, setting: str) -> str:
-    if not os.access(path, os.X_OK):
-        raise ToolMissingError(f"{setting}={path} is no program that can be run.")
-    return path
+    found = shutil.which(path)
+    if found is None:
+        raise ToolMissingError(f"{setting}={path} is no program that can be run: give a full path.")
+    return found
 
 
 def _cache() -> Path:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,10 @@ from alatau_pay.workers import WORKERS
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("city")
+
+CHROMIUM = (
+    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+)
 
 ISSUE = """
 import django; django.setup()
@@ -157,7 +162,7 @@ def test_a_resident_pays_and_sees_it_turn_green(city: City, width: int, tmp_path
     _uris, token, _shop = issue(city)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
+            executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-background-networking"],
         )
         page = browser.new_page(viewport={"width": width, "height": 844}, locale="en")
@@ -216,7 +221,7 @@ def test_a_browser_wallet_pays_like_a_scanned_qr(city: City, symbol: str) -> Non
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
+            executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-background-networking"],
         )
         page = browser.new_page(viewport={"width": 390, "height": 844}, locale="en")
