@@ -77,7 +77,7 @@ def work(folder):
     (folder / "made").touch()
     stray = subprocess.Popen(["sleep", "600"], start_new_session=True)
     stubborn = subprocess.Popen(
-        [sys.executable, "-c", "import signal as s, time; s.signal(15, s.SIG_IGN); time.sleep(600)"],
+        [sys.executable, "-c", "import signal as s; s.signal(15, s.SIG_IGN); s.pause(); s.pause()"],
         start_new_session=True,
     )
     time.sleep(0.5)
