@@ -5,7 +5,7 @@
 """
 
 import os
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -51,6 +51,15 @@ def database_from(url: str) -> dict[str, object]:
     }
 
 
+def rates_from(text: str) -> dict[str, Decimal]:
+    """Prices by symbol from ``BTC=45000000,USDT=475``."""
+    try:
+        pairs = [pair.split("=") for pair in text.split(",") if pair.strip()]
+        return {symbol.strip(): Decimal(price.strip()) for symbol, price in pairs}
+    except (ValueError, InvalidOperation):
+        raise ImproperlyConfigured("FIXED_RATES must look like BTC=45000000,USDT=475.") from None
+
+
 DEBUG = flag("DEBUG")
 SECRET_KEY = os.environ.get("SECRET_KEY", "")
 if not SECRET_KEY:
@@ -72,12 +81,7 @@ NETWORKS_FILE = os.environ.get("NETWORKS_FILE", "")
 DEVNET = flag("DEVNET")
 DEVNET_WALLET_URL = os.environ.get("DEVNET_WALLET_URL", "")
 """Loopback address of the test wallet; refused unless every network is a devnet."""
-FIXED_RATES = {
-    symbol: Decimal(price)
-    for symbol, _sep, price in (
-        pair.partition("=") for pair in os.environ.get("FIXED_RATES", "").split(",") if pair
-    )
-}
+FIXED_RATES = rates_from(os.environ.get("FIXED_RATES", ""))
 """Tenge for one whole unit, by symbol; for a devnet only."""
 
 CONFIRM_WITHIN_S = seconds("CONFIRM_WITHIN_S", 24 * 60 * 60)
