@@ -18,7 +18,8 @@ import structlog
 from celery import shared_task
 from django.core.cache import cache
 
-from chains.assets import Network
+from chains.assets import Asset, Network
+from chains.listing import check_assets, read_missed, readable_assets
 from chains.locks import scanning_alone
 from chains.networks import node_for, registry
 from chains.nodes import NodeError
@@ -37,7 +38,7 @@ It is the sender's clock against the worker's: hosts whose clocks differ by more
 """
 ROUNDS_MAX: Final = 100
 
-_nodes: dict[Network, NodePool] = {}
+_nodes: dict[str, tuple[Network, tuple[Asset, ...], NodePool]] = {}
 """This process's connections, each used by one scan at a time; a chain is checked at every connect.
 
 Threads of one process share them, so a node is asked, and found dead, once.
@@ -64,7 +65,7 @@ def scan_network(caip2: str) -> None:
         if not alone:
             return
         cache.delete(asked_again)
-        report = _scan(registry().networks[caip2])
+        report = _scan(caip2)
     if report is None:
         return
     if report.changed:
@@ -74,14 +75,39 @@ def scan_network(caip2: str) -> None:
         scan_network.delay(caip2)
 
 
-def _scan(network: Network) -> ScanReport | None:
-    if network not in _nodes:
-        _nodes[network] = node_for(network)
+def _scan(caip2: str) -> ScanReport | None:
     try:
-        return scan(network=network, node=_nodes[network])
+        return read_network(caip2)
     except NodeError as error:
-        log.warning("scan failed", network=network.caip2, error=str(error))
+        log.warning("scan failed", network=caip2, error=str(error))
         return None
+
+
+def read_network(caip2: str) -> ScanReport:
+    """Scan one network for all that the registry lists now, over this process's connections.
+
+    Raises NodeError.
+    """
+    listed = registry()
+    network, assets = listed.networks[caip2], listed.assets_on(caip2)
+    check_assets(network=network, assets=assets, node=_node(network, readable_assets(assets)))
+    readable = readable_assets(assets)
+    report = scan(network=network, node=_node(network, readable))
+    missed = read_missed(
+        network=network, assets=readable, connect=lambda some: node_for(network, some)
+    )
+    report.changed |= missed.changed
+    # What was found late may be final already: one more look says so.
+    report.caught_up &= missed.done and not missed.changed
+    return report
+
+
+def _node(network: Network, assets: tuple[Asset, ...]) -> NodePool:
+    """The connection of this process, made anew once the registry names other things."""
+    known = _nodes.get(network.caip2)
+    if known is None or known[:2] != (network, assets):
+        known = _nodes[network.caip2] = (network, assets, node_for(network, assets))
+    return known[2]
 
 
 @shared_task(expires=EXPIRES_S)

@@ -9,7 +9,7 @@ from eth_utils.address import to_canonical_address
 from chains.assets import Network, NetworkKind
 from chains.bitcoin.keys import address_of, parse_account_key, receive_script
 from chains.evm.forwarders import forwarder_address, invoice_salt
-from chains.models import Address
+from chains.models import Address, Deployment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,12 @@ def _bitcoin(network: Network, reference: str) -> Address:
 
 def _evm(network: Network, reference: str) -> Address:
     salt = invoice_salt(network=network.caip2, reference=reference)
+    deployment, _created = Deployment.objects.get_or_create(
+        network=network.caip2,
+        factory=network.factory,
+        forwarder=network.forwarder,
+        treasury=network.treasury,
+    )
     text = forwarder_address(
         factory=network.factory, forwarder=network.forwarder, treasury=network.treasury, salt=salt
     )
@@ -64,4 +70,5 @@ def _evm(network: Network, reference: str) -> Address:
         script=to_canonical_address(text),
         reference=reference,
         salt=salt,
+        deployment=deployment,
     )

@@ -13,6 +13,8 @@ PAYABLE_DECIMALS_MAX: Final = 8
 """No finer amount is asked for: wallets and exchanges cut ether at eight digits or fewer."""
 GAS_OF_TRANSACTION_MAX: Final = 2**24
 """No network takes a transaction with more (EIP-7825)."""
+ASSET_DECIMALS_MAX: Final = 36
+"""Amounts have at most 78 digits; no coin that is worth listing comes near."""
 
 
 class NetworkKind(StrEnum):
@@ -140,12 +142,17 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """One coin or token; amounts of it are integers of ``10 ** -decimals`` units."""
+    """One coin or token; amounts of it are integers of ``10 ** -decimals`` units.
+
+    ``start_height`` is the first block that can pay in it, by default the network's: a token that
+    is listed later is looked for from there on.
+    """
 
     caip19: str
     symbol: str
     name: str
     decimals: int
+    start_height: int | None = None
 
     @property
     def network(self) -> str:

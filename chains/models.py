@@ -34,6 +34,23 @@ class Cursor(models.Model):
         return f"{self.network} at {self.height}"
 
 
+class AssetCursor(models.Model):
+    """The last block in which an asset was looked for; behind the network's cursor, it catches up.
+
+    A token that was listed late, or halted for a while, has a gap that is read again (R54).
+    """
+
+    network = models.CharField(max_length=60)
+    asset = models.CharField(max_length=120, unique=True, help_text="CAIP-19")
+    height = models.BigIntegerField()
+    checked_at = models.DateTimeField(null=True, help_text="when its contract was last asked")
+    halted = models.CharField(max_length=200, blank=True, default="", help_text="why, if it is")
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.asset} at {self.height}"
+
+
 class Block(models.Model):
     """A block that was applied; after a reorg two stand at one height, one of them canonical."""
 
@@ -59,6 +76,29 @@ class Block(models.Model):
         return f"{self.height} {self.hash}"
 
 
+class Deployment(models.Model):
+    """The contracts that EVM addresses were computed for: what is there can be swept by them only.
+
+    A row for each set that the registry ever named; all as EIP-55 writes them.
+    """
+
+    network = models.CharField(max_length=60)
+    factory = models.CharField(max_length=42)
+    forwarder = models.CharField(max_length=42)
+    treasury = models.CharField(max_length=42)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["network", "factory", "forwarder", "treasury"], name="deployment_once"
+            )
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.network} {self.treasury}"
+
+
 class Address(models.Model):
     """An address that was given out: watched for ever, never given out twice."""
 
@@ -69,6 +109,9 @@ class Address(models.Model):
     wallet = models.CharField(max_length=64, blank=True, default="")
     index = models.PositiveIntegerField(null=True)
     salt = models.BinaryField(null=True)
+    deployment = models.ForeignKey(
+        Deployment, models.PROTECT, null=True, related_name="addresses", help_text="EVM only"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from chains.assets import Asset
+
 
 class NodeError(Exception):
     """A node cannot be used now; the message names the setting and shows no credentials."""
@@ -21,6 +23,10 @@ class NodeBlindError(NodeUnavailableError):
 
 class WrongChainError(NodeError):
     """The node speaks for another network than the registry says (R18, R43)."""
+
+
+class WrongContractsError(NodeError):
+    """The contracts on chain are not those that our addresses are computed for."""
 
 
 class NodeContradictionError(NodeError):
@@ -98,6 +104,13 @@ class Node(Protocol):
 
     Every method raises NodeError when it cannot answer.
     """
+
+    @property
+    def assets(self) -> AbstractSet[str]:
+        """The CAIP-19 ids of the assets that its blocks are read for."""
+
+    def wrong_assets(self, assets: Sequence[Asset]) -> Mapping[str, str]:
+        """Those of some assets that are not on chain what the registry says, and why (R54)."""
 
     def tip_height(self) -> int:
         """Height of the best block; NodeBlindError while the node does not see the chain's end."""

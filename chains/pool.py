@@ -7,12 +7,13 @@ health (R18, R43).
 """
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
+from chains.assets import Asset
 from chains.nodes import (
     BlockContent,
     BlockPrunedError,
@@ -23,6 +24,7 @@ from chains.nodes import (
     NodeUnavailableError,
     Pending,
     WrongChainError,
+    WrongContractsError,
 )
 
 Answer = TypeVar("Answer")
@@ -32,7 +34,7 @@ LAG_BLOCKS_MAX: Final = 3
 ROUND_S: Final = 10.0
 """How often every node is asked for its health."""
 PAUSE_S_MAX: Final = 60.0
-NAMED: Final = frozenset({BlockPrunedError, NodeBlindError, WrongChainError})
+NAMED: Final = frozenset({BlockPrunedError, NodeBlindError, WrongChainError, WrongContractsError})
 AGREEMENT_BLOCKS_MAX: Final = 200
 """How far back two nodes' common block is looked for before nothing counts as final."""
 
@@ -71,9 +73,14 @@ class NodePool:
         name: str,
         urls: Sequence[str],
         connect: Callable[[str], Node],
+        assets: AbstractSet[str] = frozenset(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Connect to nothing yet; ``connect`` raises NodeError, ``name`` is for messages."""
+        """Connect to nothing yet; ``connect`` raises NodeError, ``name`` is for messages.
+
+        ``assets`` are the CAIP-19 ids of what the connected nodes read.
+        """
+        self.assets = assets
         self._name, self._connect, self._clock = name, connect, clock
         self._endpoints = [
             _Endpoint(url=url, health=EndpointHealth(name=endpoint_name(url))) for url in urls
@@ -122,6 +129,10 @@ class NodePool:
     def is_orphan(self, block_hash: str) -> bool:
         """Whether the speaker knows a block to be off its best chain."""
         return self._ask(lambda node: node.is_orphan(block_hash))
+
+    def wrong_assets(self, assets: Sequence[Asset]) -> Mapping[str, str]:
+        """What the speaker says against some assets."""
+        return self._ask(lambda node: node.wrong_assets(assets))
 
     def pending(self, waiting: AbstractSet[str]) -> Pending:
         """What waits in the speaker's mempool."""

@@ -10,14 +10,44 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import F, Max, Min, OuterRef, QuerySet, Subquery, Sum
 
 from chains.assets import Network
-from chains.models import Address, Block, Cursor, Inclusion, Spend, Transfer, TransferState
+from chains.models import (
+    Address,
+    AssetCursor,
+    Block,
+    Cursor,
+    Inclusion,
+    Spend,
+    Transfer,
+    TransferState,
+)
 from chains.nodes import BlockContent, BlockRef, Output, Pending
 
 MINED = (TransferState.INCLUDED, TransferState.FINAL)
 UNMINED = (TransferState.SEEN, TransferState.DROPPED, TransferState.REPLACED)
+
+
+def lock(network: str) -> tuple[Cursor, datetime]:
+    """Lock a network until the transaction ends; return its cursor and the database's time."""
+    with connection.cursor() as sql:
+        # Two statements: the clock is read after the wait for the lock, not before.
+        sql.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [network])
+        sql.execute("SELECT clock_timestamp()")
+        (now,) = sql.fetchone()
+    return Cursor.objects.select_for_update().get(network=network), now
+
+
+def save(cursor: Cursor, revision: int) -> bool:
+    """Save the cursor; where a transfer changed since ``revision``, tell who listens, and True."""
+    cursor.save()
+    if cursor.revision == revision:
+        return False
+    with connection.cursor() as sql:
+        sql.execute("SELECT pg_notify('transfers', %s)", [cursor.network])
+    return True
 
 
 def keep_block(network: str, ref: BlockRef) -> Block:
@@ -66,10 +96,23 @@ def find_in(network: str, content: BlockContent) -> Findings:
     )
 
 
-def apply_block(cursor: Cursor, found: Findings, now: datetime) -> None:
+def begin(cursor: Cursor, assets: AbstractSet[str]) -> None:
+    """Note that assets are looked for in every block after the cursor; known ones stay as noted."""
+    AssetCursor.objects.bulk_create(
+        [
+            AssetCursor(network=cursor.network, asset=asset, height=cursor.height)
+            for asset in sorted(assets)
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def apply_block(
+    cursor: Cursor, found: Findings, now: datetime, *, assets: AbstractSet[str]
+) -> None:
     """Store the block after the cursor and what was found in it; move the cursor.
 
-    ``now`` is the database's clock.
+    ``now`` is the database's clock; ``assets`` are what the block was read for.
     """
     ref = found.ref
     block = keep_block(cursor.network, ref)
@@ -79,7 +122,35 @@ def apply_block(cursor: Cursor, found: Findings, now: datetime) -> None:
     _store(cursor, found.outputs, found.ours, block=block, seen_at=seen_at)
     for txid, spender in found.conflicts:
         _replace(cursor, txid, spender)
+    _move_assets(cursor.network, assets, cursor.height, ref.height)
     cursor.height, cursor.hash = ref.height, ref.hash
+
+
+def apply_missed(
+    cursor: Cursor, blocks: Sequence[Findings], now: datetime, *, assets: AbstractSet[str]
+) -> bool:
+    """Store what some consecutive blocks pay in ``assets`` that they were not read for before.
+
+    Returns False, and stores nothing, where the last of them is not on our best chain (the caller
+    has seen that they follow each other) or another has read them meanwhile.
+    """
+    first, last = blocks[0].ref, blocks[-1].ref
+    if not Block.objects.filter(network=cursor.network, hash=last.hash, canonical=True).exists():
+        return False
+    if not _move_assets(cursor.network, assets, first.height - 1, last.height):
+        return False
+    for found in blocks:
+        if found.outputs:
+            block = Block.objects.get(network=cursor.network, hash=found.ref.hash)
+            seen_at = min(now, found.ref.time)
+            _store(cursor, found.outputs, found.ours, block=block, seen_at=seen_at)
+    return True
+
+
+def _move_assets(network: str, assets: AbstractSet[str], was: int, height: int) -> int:
+    """Move the cursors of assets that stand just before what was read; one with a gap stays."""
+    rows = AssetCursor.objects.filter(network=network, asset__in=assets, height=was)
+    return rows.update(height=height)
 
 
 def undo_blocks(cursor: Cursor, fork: Block) -> int:
@@ -90,6 +161,9 @@ def undo_blocks(cursor: Cursor, fork: Block) -> int:
     orphans = Block.objects.filter(network=cursor.network, canonical=True, height__gt=fork.height)
     waiting = Transfer.objects.filter(block__in=orphans.values("pk"))
     _flip(cursor, waiting, state=TransferState.SEEN, block=None)
+    AssetCursor.objects.filter(network=cursor.network, height__gt=fork.height).update(
+        height=fork.height
+    )
     cursor.height, cursor.hash = fork.height, fork.hash
     return orphans.update(canonical=False)
 

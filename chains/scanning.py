@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max
 
 from chains import recording
@@ -78,7 +78,7 @@ def _cursor(network: Network, node: Node) -> Cursor:
         # Whoever reads changes by revision must never meet one again, even if the row was lost.
         used = Transfer.objects.filter(network=network.caip2).aggregate(last=Max("revision"))
         with transaction.atomic():
-            Cursor.objects.get_or_create(
+            row, created = Cursor.objects.get_or_create(
                 network=network.caip2,
                 defaults={
                     "height": first.height,
@@ -87,6 +87,8 @@ def _cursor(network: Network, node: Node) -> Cursor:
                 },
             )
             recording.keep_block(network.caip2, first)
+            if created:
+                recording.begin(row, node.assets)
         cursor = Cursor.objects.get(network=network.caip2)
     return cursor
 
@@ -108,23 +110,14 @@ def _stands(cursor: Cursor, node: Node, tip_height: int) -> bool:
 
 def _locked(seen: Cursor) -> tuple[Cursor, datetime] | None:
     """Lock the network; its cursor and the database's time, or None if another scan moved it."""
-    with connection.cursor() as sql:
-        # Two statements: the clock is read after the wait for the lock, not before.
-        sql.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [seen.network])
-        sql.execute("SELECT clock_timestamp()")
-        (now,) = sql.fetchone()
-    cursor = Cursor.objects.select_for_update().get(pk=seen.pk)
+    cursor, now = recording.lock(seen.network)
     same = (cursor.hash, cursor.revision) == (seen.hash, seen.revision)
     return (cursor, now) if same else None
 
 
 def _save(cursor: Cursor, seen: Cursor, report: ScanReport) -> None:
-    cursor.save()
     report.height = cursor.height
-    if cursor.revision != seen.revision:
-        report.changed = True
-        with connection.cursor() as sql:
-            sql.execute("SELECT pg_notify('transfers', %s)", [cursor.network])
+    report.changed |= recording.save(cursor, seen.revision)
 
 
 def _advance(
@@ -144,7 +137,7 @@ def _advance(
                 if locked is None:
                     return
                 cursor, now = locked
-                recording.apply_block(cursor, found, now)
+                recording.apply_block(cursor, found, now, assets=node.assets)
                 _save(cursor, seen, report)
             seen = cursor
             report.applied += 1

@@ -13,6 +13,7 @@ from django.db.models import Q, Sum
 from django.db.models.functions import Now
 
 from chains.addresses import allocate_address
+from chains.listing import halted_assets, readable_assets
 from chains.networks import registry
 from chains.payment_uris import payment_uri
 from chains.transfers import TransferState
@@ -77,7 +78,7 @@ def issue_invoice(
     listed = registry().assets
     quotes = lock_quotes(
         amount_tiyn=amount_tiyn,
-        assets=list(listed.values()),
+        assets=readable_assets(list(listed.values())),
         expires_at=expires_at,
         source=source or configured_source(),
     )
@@ -110,6 +111,8 @@ def choose_option(*, invoice: Invoice, asset: str) -> PaymentOption:
         raise InvoiceError("The invoice cannot be paid in this asset.")
     if not takes_payments(locked):
         raise InvoiceError("The invoice takes no more payments.")
+    if asset in halted_assets():
+        raise InvoiceError("Payments in this asset are halted.")
     if not option.address:
         network = listed.networks[option.network]
         option.address = allocate_address(network=network, reference=str(locked.pk)).text

@@ -1,6 +1,6 @@
 """A bitcoind: its chain and its mempool over RPC."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -38,6 +38,7 @@ class BitcoinNode:
     def __init__(self, *, network: Network, coin: Asset, url: str, timeout_s: float = 10.0) -> None:
         """Connect and check the chain; raises NodeUnavailableError, WrongChainError."""
         self.network, self.coin = network, coin
+        self.assets = frozenset({coin.caip19})
         self._url, self._timeout_s = url, timeout_s
         self._rpc = self._connection()
         self._looked_at: set[str] = set()
@@ -52,6 +53,10 @@ class BitcoinNode:
                 f"The node of {network.name} in NETWORKS_FILE is on another chain: its genesis "
                 f"is {genesis[:32]}, the registry says {network.caip2}."
             )
+
+    def wrong_assets(self, assets: Sequence[Asset]) -> Mapping[str, str]:
+        """None: a chain's own coin is what its genesis block says."""
+        return {}
 
     def tip_height(self) -> int:
         """Height of the best block; NodeBlindError while headers run ahead of blocks."""

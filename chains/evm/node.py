@@ -19,6 +19,7 @@ from chains.evm.blocks import (
     traced_movements,
     withdrawal_movements,
 )
+from chains.evm.deployment import check_deployment, wrong_decimals
 from chains.evm.rpc import EvmRpc, RpcRefusedError, octets, quantity
 from chains.nodes import (
     BlockRef,
@@ -114,8 +115,12 @@ class EvmNode:
     def __init__(
         self, *, network: Network, assets: Sequence[Asset], url: str, timeout_s: float = 10.0
     ) -> None:
-        """Connect and check the chain; raises NodeUnavailableError, WrongChainError."""
+        """Connect; check the chain, and the contracts that our addresses are computed for.
+
+        Raises NodeUnavailableError, WrongChainError, WrongContractsError.
+        """
         self.network = network
+        self.assets = frozenset(asset.caip19 for asset in assets)
         self._coin = next((one.caip19 for one in assets if one.contract is None), None)
         self._contracts: dict[bytes, str] = {
             to_canonical_address(one.contract): one.caip19 for one in assets if one.contract
@@ -125,6 +130,8 @@ class EvmNode:
         self._range = RANGE_MAX
         self._rpc = EvmRpc(url=url, name=network.name, timeout_s=timeout_s)
         self.check_chain()
+        if network.factory:
+            check_deployment(rpc=self._rpc, network=network)
 
     @property
     def rpc(self) -> EvmRpc:
@@ -139,6 +146,10 @@ class EvmNode:
                 f"The node of {self.network.name} in NETWORKS_FILE is on chain {chain_id}, "
                 f"the registry says {self.network.caip2}."
             )
+
+    def wrong_assets(self, assets: Sequence[Asset]) -> Mapping[str, str]:
+        """Tokens whose contract does not say the registry's decimals (R54)."""
+        return wrong_decimals(rpc=self._rpc, assets=assets)
 
     def tip_height(self) -> int:
         """Height of the latest block; NodeBlindError while the node syncs."""

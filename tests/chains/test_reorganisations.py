@@ -92,7 +92,7 @@ def test_a_chain_swapped_behind_the_same_url_is_refused(networks: Devnet, tmp_pa
     url = f"http://127.0.0.1:{port}"
     web3 = Web3(HTTPProvider(url))
     listed = registry().networks[anvil.CAIP2]
-    network = replace(listed, endpoints=(url,), start_height=1)
+    network = replace(listed, endpoints=(url,), start_height=1, factory="")
     node = node_for(network)
 
     def command(chain_id: int, began_at: int) -> list[str]:
@@ -188,7 +188,8 @@ def test_what_was_mined_while_nobody_looked_is_dated_by_its_block(
     web3 = Web3(HTTPProvider(url))
     command = [*anvil_command(), "--host", "127.0.0.1", "--port", str(port), "--silent"]
     command += ["--timestamp", str(int((now - 2 * hour).timestamp()))]
-    network = replace(registry().networks[anvil.CAIP2], endpoints=(url,), start_height=1)
+    listed = registry().networks[anvil.CAIP2]
+    network = replace(listed, endpoints=(url,), start_height=1, factory="")
     with running(command, folder=tmp_path / "a", name="a", answers=web3.is_connected):
         assert scan_network(network=network, node=node_for(network)).caught_up
         for reference, blind_for in (("long", 3 * hour), ("short", hour)):

@@ -201,7 +201,8 @@ def test_a_wrong_or_missing_node_names_the_setting(
     content["networks"] = [one]
     one["endpoints"] = ["http://user:secret@127.0.0.1:9"]
     content["assets"] = [
-        {"caip19": f"{one['caip2']}/slip44:1", "symbol": "X", "name": "X", "decimals": 8}
+        {"caip19": f"{one['caip2']}/slip44:1", "symbol": "X", "name": "X"}
+        | {"decimals": 8 if kind == "bitcoin" else 18}
     ]
     path.write_text(json.dumps(content))
     network = registry().networks[one["caip2"]]

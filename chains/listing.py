@@ -1,0 +1,120 @@
+"""Bring in what the registry lists: check each token's contract, and read what it has missed.
+
+An asset has a cursor of its own. It moves with the network's; where it does not (a token listed
+while the workers run, or halted for a while), the blocks between the two are read for that asset
+alone, from ``start_height`` on, until both stand together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+from typing import Final
+
+import structlog
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from chains import recording
+from chains.assets import Asset, Network
+from chains.models import AssetCursor, Cursor
+from chains.nodes import Node
+
+log = structlog.get_logger(__name__)
+
+CHECKED_EVERY: Final = timedelta(days=1)
+HALTED_CHECKED_EVERY: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissedReport:
+    """What one look at missed blocks did; ``done`` tells that nothing is left to read."""
+
+    changed: bool
+    done: bool
+
+
+def check_assets(*, network: Network, assets: Sequence[Asset], node: Node) -> None:
+    """Ask the contracts of a network's listed assets, at the first time and then daily (R54).
+
+    One that does not say what the registry says is halted, and goes on by itself once it does;
+    while it is halted nobody is asked to pay in it. Does nothing before the network's first scan.
+    Raises NodeError.
+    """
+    cursor = Cursor.objects.filter(network=network.caip2).first()
+    if cursor is None:
+        return
+    rows = AssetCursor.objects.filter(network=network.caip2)
+    fresh = Q(checked_at__gt=Now() - CHECKED_EVERY, halted="")
+    fresh |= Q(checked_at__gt=Now() - HALTED_CHECKED_EVERY)
+    due = {asset.caip19: asset for asset in assets}
+    for caip19 in rows.filter(fresh).values_list("asset", flat=True):
+        due.pop(caip19, None)
+    wrong = node.wrong_assets(list(due.values())) if due else {}
+    for asset in due.values():
+        start = network.start_height if asset.start_height is None else asset.start_height
+        rows.get_or_create(
+            asset=asset.caip19,
+            defaults={"network": network.caip2, "height": min(start - 1, cursor.height)},
+        )
+        why = wrong.get(asset.caip19, "")[:200]
+        if why:
+            log.error("asset halted", asset=asset.caip19, symbol=asset.symbol, why=why)
+        rows.filter(asset=asset.caip19).update(halted=why, checked_at=Now())
+
+
+def halted_assets() -> Mapping[str, str]:
+    """The assets that nobody may be asked to pay in now, by CAIP-19, and why."""
+    rows = AssetCursor.objects.exclude(halted="")
+    return dict(rows.values_list("asset", "halted"))
+
+
+def readable_assets(assets: Sequence[Asset]) -> tuple[Asset, ...]:
+    """Those of some assets that are not halted."""
+    halted = halted_assets()
+    return tuple(asset for asset in assets if asset.caip19 not in halted)
+
+
+def read_missed(
+    *,
+    network: Network,
+    assets: Sequence[Asset],
+    connect: Callable[[Sequence[Asset]], Node],
+    blocks_max: int = 500,
+) -> MissedReport:
+    """Read up to ``blocks_max`` blocks for the assets that are furthest behind their network.
+
+    ``connect`` gives a node that reads some assets only. What is read twice is stored once. Raises
+    NodeError; what was stored before stays.
+    """
+    cursor = Cursor.objects.filter(network=network.caip2).first()
+    listed = {asset.caip19: asset for asset in assets}
+    rows = AssetCursor.objects.filter(network=network.caip2, asset__in=listed)
+    behind = dict(
+        rows.filter(height__lt=cursor.height if cursor else 0).values_list("asset", "height")
+    )
+    if cursor is None or not behind:
+        return MissedReport(changed=False, done=True)
+    height, *higher = sorted({*behind.values(), cursor.height})
+    node = connect([listed[asset] for asset, at in behind.items() if at == height])
+    last = min(higher[0], height + blocks_max)
+    with closing(node.read_blocks(height + 1, last)) as blocks:
+        found = [recording.find_in(network.caip2, content) for content in blocks]
+    if any(block.ref.parent_hash != parent.ref.hash for parent, block in pairwise(found)):
+        # The chain moved between two questions: the next look reads it again.
+        return MissedReport(changed=False, done=False)
+    with transaction.atomic():
+        cursor, now = recording.lock(network.caip2)
+        revision = cursor.revision
+        stored = recording.apply_missed(cursor, found, now, assets=node.assets)
+        changed = recording.save(cursor, revision)
+    log.info(
+        "read for assets listed late",
+        network=network.caip2,
+        height=last,
+        stored=stored,
+        found=sum(len(block.outputs) for block in found),
+    )
+    return MissedReport(changed=changed, done=stored and last >= cursor.height)

@@ -1,0 +1,31 @@
+"""Contracts of the tests' own, compiled from their Vyper source, on the devnet's real node."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from vyper import compile_code
+from web3 import Web3
+from web3.contract import Contract
+
+from alatau_pay.devnet.anvil import EvmDevnet
+
+CONTRACTS: Final = Path(__file__).with_name("contracts")
+
+
+@cache
+def compiled(name: str) -> dict[str, Any]:
+    """ABI and creation bytecode of a contract by name."""
+    source = (CONTRACTS / f"{name}.vy").read_text()
+    return dict(compile_code(source, output_formats=["abi", "bytecode"]))
+
+
+def deploy(evm: EvmDevnet, name: str, *arguments: object, value: int = 0) -> Contract:
+    """Deploy a contract from the resident's account; its calls are sent from there too."""
+    web3 = evm.web3()
+    web3.eth.default_account = Web3.to_checksum_address(evm.resident)
+    made = compiled(name)
+    factory = web3.eth.contract(abi=made["abi"], bytecode=made["bytecode"])
+    sent = factory.constructor(*arguments).transact({"value": value})
+    at = web3.eth.wait_for_transaction_receipt(sent)["contractAddress"]
+    return web3.eth.contract(at, abi=made["abi"])

@@ -1,0 +1,152 @@
+"""Tokens that are listed, change or leave while the workers run."""
+
+import pytest
+
+from alatau_pay.devnet import anvil
+from alatau_pay.devnet.nodes import Devnet
+from alatau_pay.pipeline import read_network
+from chains.addresses import allocate_address
+from chains.listing import HALTED_CHECKED_EVERY, halted_assets
+from chains.models import AssetCursor, Cursor, Transfer
+from chains.networks import registry
+from chains.transfers import transfers_of
+from merchants.invoices import InvoiceError, choose_option, issue_invoice
+from merchants.models import Shop
+from tests.chains.evm.deploying import deploy
+from tests.chains.evm.listed import change_registry, list_token
+
+pytestmark = pytest.mark.django_db
+
+
+def work() -> None:
+    """What a worker does until nothing is left: its connections live on between two calls."""
+    for _ in range(10):
+        if read_network(anvil.CAIP2).caught_up:
+            return
+    raise AssertionError("the scan never ended")
+
+
+def address(reference: str = "one") -> str:
+    return allocate_address(network=registry().networks[anvil.CAIP2], reference=reference).text
+
+
+def found(reference: str = "one") -> list[tuple[int, str]]:
+    return [(one.value, one.state) for one in transfers_of(references=[reference])]
+
+
+def test_a_token_listed_while_workers_run_is_found_before_and_after(networks: Devnet) -> None:
+    token = deploy(networks.evm, "MutableToken", 10**12)
+    work()
+    for value in (1, 2):
+        networks.evm.pay(address=address(), value=value, token=token.address)
+        work()
+    assert found() == []
+
+    start = networks.evm.web3().eth.block_number
+    caip19 = list_token(token.address, start_height=start)
+    work()
+    assert found() == [(2, "included")]
+
+    networks.evm.pay(address=address(), value=3, token=token.address)
+    networks.evm.mine(2)
+    work()
+    assert found() == [(2, "final"), (3, "final")]
+    behind = set(AssetCursor.objects.values_list("height", flat=True))
+    assert behind == {Cursor.objects.get(network=anvil.CAIP2).height}
+    (late,) = Transfer.objects.filter(asset=caip19, value=2)
+    assert late.first_seen_at == late.block.time
+
+
+def test_by_default_a_token_is_looked_for_from_the_networks_first_block(networks: Devnet) -> None:
+    token = deploy(networks.evm, "MutableToken", 10**12)
+    change_registry(lambda content: None)
+    work()
+    networks.evm.pay(address=address(), value=1, token=token.address)
+    work()
+    list_token(token.address)
+    work()
+    assert [value for value, _state in found()] == [1]
+
+
+def test_a_token_that_left_and_came_back_has_no_gap(networks: Devnet) -> None:
+    token = deploy(networks.evm, "MutableToken", 10**12)
+    work()
+    caip19 = list_token(token.address)
+    work()
+    change_registry(
+        lambda content: content.update(
+            assets=[one for one in content["assets"] if one["caip19"] != caip19]
+        )
+    )
+    networks.evm.pay(address=address(), value=8, token=token.address)
+    work()
+    assert found() == []
+    list_token(token.address)
+    work()
+    assert [value for value, _state in found()] == [8]
+
+
+def test_a_late_token_is_read_over_a_reorganisation(networks: Devnet) -> None:
+    evm = networks.evm
+    token = deploy(evm, "MutableToken", 10**12)
+    work()
+    to = address()
+    snapshot = evm.rpc("evm_snapshot")
+    evm.pay(address=to, value=5, token=token.address)
+    work()
+    list_token(token.address)
+    work()
+    assert found() == [(5, "included")]
+    evm.rpc("evm_revert", snapshot)
+    evm.rpc(
+        "anvil_setNextBlockTimestamp", hex(evm.web3().eth.get_block("latest")["timestamp"] + 77)
+    )
+    evm.pay(address=to, value=6, token=token.address)
+    evm.mine(2)
+    work()
+    assert (6, "final") in found()
+    assert [value for value, state in found() if state in {"included", "final"}] == [6]
+
+
+@pytest.mark.case("R54")
+def test_a_token_whose_decimals_change_is_halted_and_loses_nothing(
+    networks: Devnet, shop: Shop
+) -> None:
+    token = deploy(networks.evm, "MutableToken", 10**12)
+    work()
+    caip19 = list_token(token.address)
+    change_registry(lambda content: content["assets"][-1].update(symbol="USDT"))
+    work()
+    invoice = issue_invoice(shop_id=shop.id, amount_tiyn=1_000)
+    assert caip19 in {option.asset for option in invoice.options.all()}
+
+    token.functions.set_decimals(18).transact()
+    AssetCursor.objects.update(checked_at=None)  # a day has passed
+    work()
+    networks.evm.pay(address=address(), value=9, token=token.address)
+    work()
+
+    assert "18 decimals" in halted_assets()[caip19]
+    assert found() == []
+    with pytest.raises(InvoiceError, match="halted"):
+        choose_option(invoice=invoice, asset=caip19)
+    other = issue_invoice(shop_id=shop.id, amount_tiyn=1_000)
+    assert caip19 not in {option.asset for option in other.options.all()}
+
+    token.functions.set_decimals(6).transact()
+    row = AssetCursor.objects.get(asset=caip19)
+    AssetCursor.objects.update(checked_at=row.checked_at - HALTED_CHECKED_EVERY)
+    networks.evm.mine(2)
+    work()
+    assert halted_assets() == {}
+    assert found() == [(9, "final")]
+
+
+@pytest.mark.case("R54")
+@pytest.mark.parametrize("at", ["nobody", "factory"])
+def test_what_says_no_decimals_is_no_token(at: str, networks: Devnet) -> None:
+    work()
+    nobody = "0x" + "77" * 20
+    caip19 = list_token(networks.evm.factory if at == "factory" else nobody)
+    work()
+    assert "does not say" in halted_assets()[caip19]
