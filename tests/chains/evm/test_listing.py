@@ -54,7 +54,7 @@ def test_a_token_listed_while_workers_run_is_found_before_and_after(networks: De
     behind = set(AssetCursor.objects.values_list("height", flat=True))
     assert behind == {Cursor.objects.get(network=anvil.CAIP2).height}
     (late,) = Transfer.objects.filter(asset=caip19, value=2)
-    assert late.first_seen_at == late.block.time
+    assert late.first_seen_at <= late.block.time
 
 
 def test_by_default_a_token_is_looked_for_from_the_networks_first_block(networks: Devnet) -> None:
