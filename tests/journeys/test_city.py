@@ -2,13 +2,11 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -17,7 +15,7 @@ import zxingcpp
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from alatau_pay.devnet.city import City, city_in
+from alatau_pay.devnet.city import City
 from alatau_pay.engines import REPOSITORY
 from alatau_pay.workers import WORKERS
 from tests.waiting import wait_until
@@ -38,17 +36,6 @@ for symbol in ("BTC", "USDT"):
     print(uri_of(option, quantity=int(option.quantity)))
 print(invoice.token, invoice.shop_id)
 """
-
-
-@pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
-    """A city with engines of its own, as in the demo."""
-    given = {key: os.environ.pop(key) for key in ("DATABASE_URL", "REDIS_URL")}
-    try:
-        with city_in(tmp_path_factory.mktemp("c")) as running:
-            yield running
-    finally:
-        os.environ.update(given)
 
 
 def in_the_city(city: City, program: str) -> str:
