@@ -9,10 +9,10 @@ from math import ceil
 from typing import Any, Final
 
 from django.db.models import prefetch_related_objects
-from django.utils import timezone
 
 from chains.networks import registry
 from chains.transfers import TransferFact, TransferState, transfers_of
+from merchants.clock import database_now
 from merchants.formatting import coins
 from merchants.invoices import COUNTED, Due, due_of, seconds_left
 from merchants.models import Invoice
@@ -84,7 +84,7 @@ def checkout_of(invoice: Invoice) -> Checkout:
     due = due_of(invoice)
     facts = [one for one in transfers_of(references=[str(invoice.pk)]) if one.state in COUNTED]
     left_tiyn = ceil(due.left_tiyn)
-    left_s = seconds_left(invoice, timezone.now())
+    left_s = seconds_left(invoice, database_now())
     shown = facts[-PAYMENTS_SHOWN_MAX:]
     seen = "".join(f" {fact.identity}" for fact in shown)
     drawn = f"{invoice.status} {left_tiyn} {len(facts)}{seen}"

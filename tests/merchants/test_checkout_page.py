@@ -513,7 +513,7 @@ def test_a_page_is_light_has_no_inline_code_and_costs_few_queries(
     for percent in (20, 20, 20):
         pay(networks, bitcoin, percent=percent)
     work()
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         page = page_of(invoice, bitcoin)
     assert "<style" not in page
     assert not re.search(r'\sstyle="|\son\w+="|javascript:', page)
