@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from alatau_pay.devnet.city import City
-from tests.journeys.test_city import in_the_city, query
+from tests.journeys.test_city import CHROMIUM, in_the_city, query
 
 pytestmark = pytest.mark.xdist_group("city")
 
@@ -77,7 +77,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium, once for this module: Django's tests must not run beside it."""
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
+            executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-background-networking"],
         )
 
