@@ -34,6 +34,7 @@ app.conf.update(
     task_default_queue="default",
     task_routes={
         "alatau_pay.pipeline.scan_*": {"queue": "chains"},
+        "alatau_pay.pipeline.follow_*": {"queue": "chains"},
         "alatau_pay.pipeline.*": {"queue": "default"},
     },
     timezone="UTC",
@@ -45,5 +46,6 @@ app.conf.update(
             "schedule": 10.0,
         },
         "expire invoices": {"task": "alatau_pay.pipeline.expire_invoices", "schedule": 5.0},
+        "follow sweeps": {"task": "alatau_pay.pipeline.follow_all_sweeps", "schedule": 15.0},
     },
 )

@@ -4,6 +4,8 @@
       scan_network       also poked by ``listening``: from the cursor to the tip of one network
         apply_transfers  transfers to invoices, and to the ledger in the same transaction
     expire_invoices      beat, every 5 s
+    follow_all_sweeps    beat, every 15 s
+      follow_sweeps      sweeps of one network: sent again, replaced, or ended and in the ledger
 
 A task loads, calls one function and asks for the next step. Each may run twice, at once, late or
 never: the functions behind them read what is due from the database and are idempotent.
@@ -18,6 +20,7 @@ import structlog
 from celery import shared_task
 from django.core.cache import cache
 
+from alatau_pay.sweeps import follow_and_book
 from chains.assets import Asset, Network
 from chains.listing import check_assets, read_missed, readable_assets
 from chains.locks import scanning_alone
@@ -131,3 +134,22 @@ def apply_transfers(caip2: str) -> None:
 def expire_invoices() -> None:
     """Expire the invoices whose time has passed without a sufficient payment."""
     expire()
+
+
+@shared_task(expires=EXPIRES_S)
+def follow_all_sweeps() -> None:
+    """Ask for the sweeps of every network that is swept to be followed."""
+    for caip2, network in registry().networks.items():
+        if network.sweeping is not None:
+            follow_sweeps.delay(caip2)
+
+
+@shared_task(expires=EXPIRES_S)
+def follow_sweeps(caip2: str) -> None:
+    """Follow one network's sweeps to their end, and book those that ended."""
+    network = registry().networks[caip2]
+    try:
+        # Connections of its own: a pool serves one caller at a time, and scans have theirs.
+        follow_and_book(network=network, nodes=node_for(network))
+    except NodeError as error:
+        log.warning("sweeps not followed", network=caip2, error=str(error))

@@ -39,13 +39,23 @@ OVERPAYMENTS = AccountCode(
 UNIDENTIFIED = AccountCode(
     "unidentified", AccountKind.LIABILITY, "Coins without a promised price", per_beneficiary=True
 )
+COINS_IN_TREASURY = AccountCode(
+    "coins_in_treasury", AccountKind.ASSET, "Coins swept to the treasury, at their tenge cost"
+)
+GAS_RESERVE = AccountCode(
+    "gas_reserve", AccountKind.ASSET, "Coins of the gas payer, less what it has spent"
+)
+NETWORK_GAS = AccountCode("network_gas", AccountKind.EXPENSE, "Network fees")
 ROUNDING = AccountCode("rounding", AccountKind.INCOME, "Rounding of coin amounts")
 
 CHART: tuple[AccountCode, ...] = (
     COINS_HELD,
+    COINS_IN_TREASURY,
+    GAS_RESERVE,
     MERCHANT_PAYABLE,
     UNSETTLED_RECEIPTS,
     OVERPAYMENTS,
     UNIDENTIFIED,
+    NETWORK_GAS,
     ROUNDING,
 )

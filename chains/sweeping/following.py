@@ -4,7 +4,8 @@ Safe to run at any time, twice at once, and after any crash: what became of a sw
 chain by the hashes that were stored before they were sent, and by the nonce.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -21,6 +22,7 @@ from chains.sweeping.sending import broadcast, replace_attempt
 
 log = structlog.get_logger(__name__)
 
+PayerOf = Callable[[], GasPayer | None]
 UNDER_WAY = (SweepState.SENT, SweepState.MINED)
 
 
@@ -37,100 +39,128 @@ class FollowReport:
 
 
 def follow_sweeps(
-    *, network: Network, nodes: NodePool, payer: GasPayer | None, now: datetime
+    *, network: Network, nodes: NodePool, payer_of: PayerOf, now: datetime
 ) -> FollowReport:
     """Bring every sweep of a network that is under way to where the chain has it.
 
-    Without ``payer`` nothing is signed: what is stored is still sent again. Raises NodeError; what
-    was recorded before stays.
+    ``payer_of`` is asked for the key only when a higher fee is to be signed; without one, what is
+    stored is still sent again. Raises NodeError; what was recorded before stays.
     """
-    report = FollowReport()
-    sweeps = list(
-        Sweep.objects.filter(network=network.caip2, state__in=UNDER_WAY).order_by("nonce")
-    )
-    if not sweeps:
-        return report
+    sweeps = Sweep.objects.filter(network=network.caip2, state__in=UNDER_WAY).order_by("nonce")
+    waiting = list(sweeps.prefetch_related("items__address"))
+    if not waiting:
+        return FollowReport()
     chain = SweepChain(network=network, nodes=nodes)
-    final = chain.final_block()
-    for sweep in sweeps:
+    one_round = _Round(
+        network=network, chain=chain, final=chain.final_block(), payer_of=payer_of, now=now
+    )
+    for sweep in waiting:
+        one_round.follow(sweep)
+    return one_round.report
+
+
+@dataclass(slots=True, kw_only=True)
+class _Round:
+    """One look at everything that is under way on a network."""
+
+    network: Network
+    chain: SweepChain
+    final: BlockRef
+    payer_of: PayerOf
+    now: datetime
+    report: FollowReport = field(default_factory=FollowReport)
+
+    def follow(self, sweep: Sweep) -> None:
+        """Record what became of one sweep, or help it along."""
         attempts = list(sweep.attempts.order_by("-pk"))
-        fate = chain.fate_of(
+        fate = self.chain.fate_of(
             sender=sweep.sender,
             nonce=sweep.nonce or 0,
             txids=[one.txid for one in attempts],
-            final=final,
+            final=self.final,
         )
         if fate.receipt is not None:
-            _record_mined(sweep, fate, fate.receipt, chain, report)
-            continue
-        if fate.nonce_used and _coins_are_there(sweep, chain, final):
-            _record_lost(sweep)
-            report.ended += 1
-            continue
-        report.taken_back += _take_back(sweep)
-        _push(sweep, attempts[0], fate, network, chain, payer, now, report)
-    return report
+            self._record(sweep, fate.receipt, is_final=fate.is_final)
+        elif fate.nonce_used and self._coins_are_there(sweep):
+            self.report.ended += _record_lost(sweep)
+        else:
+            self.report.taken_back += _take_back(sweep)
+            self._push(sweep, attempts, fate)
 
-
-def _push(
-    sweep: Sweep,
-    last: SweepAttempt,
-    fate: Fate,
-    network: Network,
-    chain: SweepChain,
-    payer: GasPayer | None,
-    now: datetime,
-    report: FollowReport,
-) -> None:
-    """Raise the fee of what waits too long; send again what the network has forgotten."""
-    patience = timedelta(seconds=policy_of(network).replace_after_s)
-    if payer and payer.address == sweep.sender and now - last.signed_at >= patience:
-        attempt = replace_attempt(sweep=sweep, last=last, network=network, chain=chain, payer=payer)
-        if attempt is not None:
-            broadcast(chain, sweep, attempt)
-            report.replaced += 1
+    def _push(self, sweep: Sweep, attempts: Sequence[SweepAttempt], fate: Fate) -> None:
+        """Raise the fee of what waits too long; send again what the network has forgotten."""
+        last = attempts[0]
+        patience = timedelta(seconds=policy_of(self.network).replace_after_s)
+        payer = self.payer_of() if self.now - last.signed_at >= patience else None
+        if payer and payer.address == sweep.sender:
+            attempt = replace_attempt(
+                sweep=sweep, last=last, network=self.network, chain=self.chain, payer=payer
+            )
+            if attempt is not None:
+                broadcast(self.chain, sweep, attempt)
+                self.report.replaced += 1
+                return
+        if fate.waits:
+            self.report.waiting += 1
             return
-    if fate.waits:
-        report.waiting += 1
-        return
-    broadcast(chain, sweep, last)
-    report.sent_again += 1
+        broadcast(self.chain, sweep, last)
+        self.report.sent_again += 1
+
+    def _record(self, sweep: Sweep, receipt: Receipt, *, is_final: bool) -> None:
+        swept = self._swept(sweep, receipt) if is_final else {}
+        with transaction.atomic():
+            locked = Sweep.objects.select_for_update().get(pk=sweep.pk)
+            if locked.state not in UNDER_WAY:
+                return
+            self.report.mined += locked.state != SweepState.MINED
+            locked.state, locked.note = SweepState.MINED, ""
+            locked.txid = receipt.txid
+            locked.block_height, locked.block_hash = receipt.block.height, receipt.block.hash
+            locked.block_time = receipt.block.time
+            locked.gas_used, locked.fee_wei = receipt.gas_used, receipt.fee_wei
+            if is_final:
+                self.report.ended += 1
+                locked.state = SweepState.DONE if receipt.succeeded else SweepState.REVERTED
+                for item in locked.items.select_related("address"):
+                    item.swept, item.live = swept.get(item.address.text, 0), False
+                    item.save()
+            locked.save()
+
+    def _coins_are_there(self, sweep: Sweep) -> bool:
+        """Whether the forwarders still hold, on the final chain, what a sweep would have emptied.
+
+        A sweep moves all or nothing; so a node that merely forgot a receipt is not believed.
+        """
+        items = list(sweep.items.all())
+        holders = [item.address.text for item in items]
+        balances = self.chain.balances(holders, token=_token(sweep), block=self.final)
+        return all(balance >= item.value for balance, item in zip(balances, items, strict=True))
+
+    def _swept(self, sweep: Sweep, receipt: Receipt) -> dict[str, int]:
+        """Base units that left each forwarder, by its address."""
+        holders = [item.address.text for item in sweep.items.all()]
+        if not receipt.succeeded:
+            return {}
+        token = _token(sweep)
+        if token:
+            return outflows(receipt, token=token, treasury=sweep.treasury, holders=holders)
+        before = self.chain.final_block(height_max=receipt.block.height - 1)
+        balances = self.chain.balances(holders, token=None, block=before)
+        return dict(zip(holders, balances, strict=True))
 
 
-def _record_mined(
-    sweep: Sweep, fate: Fate, receipt: Receipt, chain: SweepChain, report: FollowReport
-) -> None:
-    swept = _swept(sweep, receipt, chain) if fate.is_final else {}
+def _record_lost(sweep: Sweep) -> bool:
     with transaction.atomic():
         locked = Sweep.objects.select_for_update().get(pk=sweep.pk)
         if locked.state not in UNDER_WAY:
-            return
-        report.mined += locked.state != SweepState.MINED
-        locked.state = SweepState.MINED
-        locked.txid, locked.note = receipt.txid, ""
-        locked.block_height, locked.block_hash = receipt.block.height, receipt.block.hash
-        locked.block_time = receipt.block.time
-        locked.gas_used, locked.fee_wei = receipt.gas_used, receipt.fee_wei
-        if fate.is_final:
-            report.ended += 1
-            locked.state = SweepState.DONE if receipt.succeeded else SweepState.REVERTED
-            for item in locked.items.select_related("address"):
-                item.swept, item.live = swept.get(item.address.text, 0), False
-                item.save()
-        locked.save()
-
-
-def _record_lost(sweep: Sweep) -> None:
-    with transaction.atomic():
-        locked = Sweep.objects.select_for_update().get(pk=sweep.pk)
-        if locked.state not in UNDER_WAY:
-            return
-        _clear_receipt(locked)
+            return False
+        _forget_receipt(locked)
         locked.state = SweepState.LOST
         locked.note = "another transaction of the gas payer used its nonce"
         locked.save()
         locked.items.update(live=False)
     log.error("sweep lost its nonce", network=sweep.network, nonce=sweep.nonce)
+    return True
 
 
 def _take_back(sweep: Sweep) -> bool:
@@ -140,36 +170,16 @@ def _take_back(sweep: Sweep) -> bool:
         if locked.state != SweepState.MINED:
             return False
         log.warning("sweep taken back", network=sweep.network, txid=locked.txid)
-        _clear_receipt(locked)
+        _forget_receipt(locked)
         locked.state = SweepState.SENT
         locked.save()
     return True
 
 
-def _clear_receipt(sweep: Sweep) -> None:
+def _forget_receipt(sweep: Sweep) -> None:
     sweep.txid = sweep.block_hash = ""
     sweep.block_height = sweep.block_time = sweep.gas_used = sweep.fee_wei = None
 
 
-def _coins_are_there(sweep: Sweep, chain: SweepChain, final: BlockRef) -> bool:
-    """Whether the forwarders still hold, on the final chain, what a sweep would have emptied.
-
-    A sweep moves all or nothing; so a node that merely forgot a receipt is not believed.
-    """
-    items = list(sweep.items.select_related("address").order_by("pk"))
-    holders = [item.address.text for item in items]
-    token = sweep.asset.partition("/erc20:")[2] or None
-    balances = chain.balances(holders, token=token, block=final)
-    return all(balance >= item.value for balance, item in zip(balances, items, strict=True))
-
-
-def _swept(sweep: Sweep, receipt: Receipt, chain: SweepChain) -> dict[str, int]:
-    """Base units that left each forwarder, by its address."""
-    holders = [item.address.text for item in sweep.items.select_related("address")]
-    if not receipt.succeeded:
-        return dict.fromkeys(holders, 0)
-    token = sweep.asset.partition("/erc20:")[2]
-    if token:
-        return outflows(receipt, token=token, treasury=sweep.treasury, holders=holders)
-    before = chain.final_block(height_max=receipt.block.height - 1)
-    return dict(zip(holders, chain.balances(holders, token=None, block=before), strict=True))
+def _token(sweep: Sweep) -> str | None:
+    return sweep.asset.partition("/erc20:")[2] or None

@@ -206,4 +206,6 @@ def _data(sweep: Sweep) -> bytes:
 
 def _lock(network: Network) -> None:
     with connection.cursor() as sql:
-        sql.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", [network.caip2])
+        sql.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('sweep ' || %s, 0))", [network.caip2]
+        )

@@ -6,10 +6,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from django.db import transaction
 
 from settlement.models import Posting
-from settlement.rates.sources import FixedSource
-from tests.settlement.demand import Coins, Demand
+from settlement.rates.sources import FixedSource, Price
+from settlement.treasury import book_sweep, book_sweep_gas
+from tests.settlement.demand import ETH, NOW, USDT, Coins, Demand
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/ledger.md").read_text()
 PRICES = FixedSource({"BTC": Decimal(45_000_000), "USDT": Decimal(475)})
@@ -42,6 +44,20 @@ def a_coin_without_a_price(demand: Demand) -> None:
     demand.receive("ETH", 5 * 10**17)
 
 
+def swept_to_the_treasury(demand: Demand) -> None:
+    demand.receive("USDT", 9_473_685)
+    with transaction.atomic():
+        book_sweep_gas(
+            source="tx",
+            asset=ETH.caip19,
+            decimals=ETH.decimals,
+            quantity=10**14,
+            price=Price(tenge=Decimal(1_500_000), source="fixed", observed_at=NOW),
+            effective_at=NOW,
+        )
+        book_sweep(source="tx/moved", asset=USDT.caip19, quantity=9_473_685, effective_at=NOW)
+
+
 EXAMPLES: dict[str, Callable[[Demand], None]] = {
     "Paid exactly": paid_exactly,
     "Paid in two parts": paid_in_two_parts,
@@ -49,6 +65,7 @@ EXAMPLES: dict[str, Callable[[Demand], None]] = {
     "Paid too late": paid_too_late,
     "Dust": dust,
     "A coin without a price": a_coin_without_a_price,
+    "Swept to the treasury": swept_to_the_treasury,
 }
 
 

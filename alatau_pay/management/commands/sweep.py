@@ -11,15 +11,14 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from typing_extensions import override
 
+from alatau_pay.sweeps import follow_and_book, price_of
 from chains.assets import Asset, Network
 from chains.evm.payer import GasPayer, GasPayerError, gas_payer_from
 from chains.networks import RegistryError, node_for, registry
 from chains.nodes import NodeError
 from chains.sweeping.ends import PayerHealth, payer_health
-from chains.sweeping.following import follow_sweeps
 from chains.sweeping.planning import SweepPlan, SweepRefusedError, plan_sweeps
 from chains.sweeping.sending import send_plan
-from settlement.rates.sources import RateUnavailableError, configured_source
 
 WEI: int = 10**18
 HEADINGS = ("network", "asset", "addresses", "total", "gas", "cost")
@@ -69,7 +68,7 @@ class Command(BaseCommand):
                 assets=registry().assets_on(network.caip2),
                 nodes=nodes,
                 payer=payer,
-                price_of=_price_of,
+                price_of=price_of,
                 now=timezone.now(),
             )
             plans.append(plan)
@@ -100,8 +99,8 @@ class Command(BaseCommand):
     def _follow(self, payer: GasPayer, networks: Sequence[Network]) -> None:
         for network in networks:
             nodes = node_for(network)
-            report = follow_sweeps(network=network, nodes=nodes, payer=payer, now=timezone.now())
-            self.stdout.write(f"{network.name}: {report}")
+            report, booked = follow_and_book(network=network, nodes=nodes)
+            self.stdout.write(f"{network.name}: {report}, booked={booked}")
             self._show_payer(payer_health(network=network, nodes=nodes, payer=payer.address))
 
     def _show_payer(self, health: PayerHealth) -> None:
@@ -161,11 +160,3 @@ def _amount(value: int, asset: Asset) -> str:
 
 def _coins(wei: int) -> str:
     return f"{Decimal(wei) / WEI:f}"
-
-
-def _price_of(asset: Asset) -> Decimal | None:
-    """Tenge for a whole coin now; None where there is no rate."""
-    try:
-        return configured_source().price_of(asset).tenge
-    except RateUnavailableError:
-        return None

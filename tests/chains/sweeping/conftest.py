@@ -121,7 +121,7 @@ class Sweeping:
         return follow_sweeps(
             network=self.network,
             nodes=self.nodes,
-            payer=self.payer if with_key else None,
+            payer_of=lambda: self.payer if with_key else None,
             now=timezone.now() + later,
         )
 
