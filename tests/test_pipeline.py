@@ -177,7 +177,7 @@ def test_every_message_expires(networks: Devnet, broker: Redis) -> None:
         expires = datetime.fromisoformat(message["headers"]["expires"])
         assert 0 < (expires - datetime.now(UTC)).total_seconds() <= EXPIRES_S
     ours = [task for name, task in current_app.tasks.items() if name.startswith("alatau_pay.")]
-    assert len(ours) == 5
+    assert len(ours) == 7
     assert {task.expires for task in ours} == {EXPIRES_S}
 
 
