@@ -5,9 +5,10 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell $(nam
   'import sys; print("$(name)") if (3, 11) <= sys.version_info < (3, 13) else None' 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
+SEEDS ?= 1000
 export ONCE
 
-.PHONY: help demo test lint types contracts checks unit setup system proofs messages audit locks clean
+.PHONY: help demo test lint types contracts checks unit simulate setup system proofs messages audit locks clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +54,9 @@ unit: ## The tests alone
 
 proofs: setup ## Many random schedules of faults, partitions and reorgs on real nodes (SCHEDULES=100)
 	PROOF_SCHEDULES=$${SCHEDULES:-100} $(BIN)/python -m pytest -q tests/proof
+
+simulate: setup ## Seeds of the simulator, side by side (SEEDS=10000)
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 messages: ## Gather the sentences of code and templates into the three catalogues
 	$(BIN)/python -m tools.messages
