@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
-from django.db.models import F, Max, Min, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import F, Min, OuterRef, QuerySet, Subquery, Sum
 
 from chains.assets import Network
 from chains.models import (
@@ -379,11 +379,10 @@ def _flip_replaced(cursor: Cursor, pks: Sequence[int]) -> None:
 
 def _flip(cursor: Cursor, rows: QuerySet[Transfer], **changes: object) -> None:
     """Change rows, each under a revision of its own; revisions grow with gaps."""
-    bounds = rows.order_by().aggregate(first=Min("pk"), last=Max("pk"))
-    if bounds["first"] is None:
+    # Named one by one: a join of the table with itself is quadratic where statistics lag a flood.
+    pks = sorted(rows.order_by().values_list("pk", flat=True))
+    if not pks:
         return
-    revision = F("pk") + (cursor.revision + 1 - bounds["first"])
-    Transfer.objects.filter(pk__in=rows.order_by().values("pk")).update(
-        revision=revision, **changes
-    )
-    cursor.revision += 1 + bounds["last"] - bounds["first"]
+    revision = F("pk") + (cursor.revision + 1 - pks[0])
+    Transfer.objects.filter(pk__in=pks).update(revision=revision, **changes)
+    cursor.revision += 1 + pks[-1] - pks[0]

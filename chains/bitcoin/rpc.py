@@ -1,11 +1,15 @@
-"""bitcoind's JSON-RPC over python-bitcoinlib, with every answer held against its question."""
+"""bitcoind's JSON-RPC, with every answer held against its question (JSON-RPC 1.1 batches)."""
 
+import base64
 import http.client
 import itertools
+import time
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
-from bitcoin.rpc import JSONRPCError, RawProxy
+import msgspec
 
 from chains.nodes import BlockPrunedError, NodeBlindError, NodeUnavailableError
 
@@ -13,6 +17,13 @@ NOT_FOUND: Final = -5
 OUT_OF_RANGE: Final = -8
 MISC: Final = -1
 WARMING_UP: Final = -28
+ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
+"""No honest answer is larger: a block is 8 MB of hex, a full mempool's list of txids 40 MB."""
+READ_BYTES: Final = 1024 * 1024
+SLOW_ANSWER: Final = 6
+"""An answer may take this many timeouts in all, while bytes keep coming."""
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class RpcError(NodeUnavailableError):
@@ -28,8 +39,17 @@ class BitcoinRpc:
 
     def __init__(self, *, url: str, name: str, timeout_s: float) -> None:
         """``name`` is the network's, for messages; nothing is asked yet."""
-        self._name = name
-        self._proxy = RawProxy(service_url=url, timeout=timeout_s)
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._name, self._timeout_s = name, timeout_s
+        self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+        self._path = parts.path or "/"
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        self._headers = {
+            "Content-Type": "application/json",
+            "Authorization": "Basic " + base64.b64encode(login.encode()).decode(),
+        }
         self._ids = itertools.count(1)
 
     def call(self, method: str, *params: object) -> Any:  # noqa: ANN401 -- JSON
@@ -46,15 +66,13 @@ class BitcoinRpc:
     def batch_found(self, method: str, rows: Sequence[Sequence[object]]) -> list[Any]:
         """As ``batch``, with None for each row that bitcoind does not know."""
         return [
-            None
-            if (answer.get("error") or {}).get("code") == NOT_FOUND
-            else self._result(method, answer)
+            None if _code(answer) == NOT_FOUND else self._result(method, answer)
             for answer in self._answers(method, rows)
         ]
 
     def close(self) -> None:
-        """Close the connection."""
-        self._proxy.close()
+        """Close the connection; the next question opens it again."""
+        self._connection.close()
 
     def _answers(self, method: str, rows: Sequence[Sequence[object]]) -> list[dict[str, Any]]:
         if not rows:
@@ -63,26 +81,69 @@ class BitcoinRpc:
             next(self._ids): {"version": "1.1", "method": method, "params": list(params)}
             for params in rows
         }
+        question = msgspec.json.encode([one | {"id": number} for number, one in asked.items()])
+        status, body = self._post(method, question)
         try:
-            got = self._proxy._batch(  # noqa: SLF001 -- the only call that shows the answers' ids
-                [{**question, "id": number} for number, question in asked.items()]
-            )
-        except (OSError, http.client.HTTPException, ValueError, JSONRPCError) as error:
-            raise self._unavailable(method, type(error).__name__) from None
+            got = _decoder.decode(body)
+        except (msgspec.DecodeError, ValueError):
+            raise self._unavailable(method, f"HTTP {status} and what is no JSON") from None
         if not isinstance(got, list) or not all(isinstance(one, dict) for one in got):
-            raise self._unavailable(method, "an answer of another shape")
-        by_id = {one.get("id"): one for one in got}
-        if set(by_id) != set(asked) or len(got) != len(asked):
+            raise self._unavailable(method, f"HTTP {status} and an answer of another shape")
+        # An id may be anything that JSON can hold: by its text it cannot pass for another.
+        by_id = {repr(one.get("id")): one for one in got}
+        if set(by_id) != {repr(number) for number in asked} or len(got) != len(asked):
             raise self._unavailable(method, "the answer to another question")
-        return [by_id[number] for number in asked]
+        return [by_id[repr(number)] for number in asked]
+
+    def _post(self, method: str, question: bytes) -> tuple[int, bytes]:
+        """Send a question; a connection that the node closed meanwhile is opened once more."""
+        reused = self._connection.sock is not None
+        try:
+            return self._exchange(method, question)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
+            self.close()
+            if not reused:
+                raise self._unavailable(method, type(error).__name__) from None
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unavailable(method, type(error).__name__) from None
+        try:
+            return self._exchange(method, question)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise self._unavailable(method, type(error).__name__) from None
+
+    def _exchange(self, method: str, question: bytes) -> tuple[int, bytes]:
+        self._connection.request("POST", self._path, question, self._headers)
+        response = self._connection.getresponse()
+        if response.status in {401, 403}:
+            self.close()
+            raise self._unavailable(
+                method,
+                f"HTTP {response.status}: it does not accept the user and password that "
+                "endpoints name for it",
+            )
+        deadline = time.monotonic() + SLOW_ANSWER * self._timeout_s
+        parts, size = [], 0
+        while part := response.read(READ_BYTES):
+            parts.append(part)
+            size += len(part)
+            if size > ANSWER_BYTES_MAX or time.monotonic() > deadline:
+                self.close()
+                raise self._unavailable(method, "an answer without end")
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
+        return response.status, b"".join(parts)
 
     def _result(self, method: str, answer: dict[str, Any]) -> Any:  # noqa: ANN401 -- JSON
-        error = answer.get("error")
+        error, result = answer.get("error"), answer.get("result")
         if error is None:
-            if answer.get("result") is None:
+            if result is None:
                 raise self._unavailable(method, "no result")
-            return answer["result"]
-        code = error.get("code", 0) if isinstance(error, dict) else 0
+            return result
+        if result is not None:
+            raise self._unavailable(method, "a result and an error at once")
+        code = _code(answer)
         text = str(error.get("message", ""))[:200] if isinstance(error, dict) else ""
         if code == WARMING_UP:
             raise NodeBlindError(f"The node of {self._name} is starting: {text}")
@@ -98,3 +159,9 @@ class BitcoinRpc:
             f"The node of {self._name} (endpoints in NETWORKS_FILE) does not answer {method}: "
             f"{why}."
         )
+
+
+def _code(answer: dict[str, Any]) -> int:
+    error = answer.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) else 0
