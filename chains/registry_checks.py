@@ -109,6 +109,12 @@ def _check_coins(network: Network, assets: Sequence[Asset]) -> None:
         raise RegistryError(f"NETWORKS_FILE: {network.name} needs its one coin among assets.")
     if len(coins) > 1:
         raise RegistryError(f"NETWORKS_FILE: {network.name} has one coin, and lists two.")
+    if network.sweeping is not None:
+        listed = {asset.caip19 for asset in assets}
+        if network.kind is not NetworkKind.EVM or not coins:
+            raise _wrong(network, "sweeping is for EVM networks that list their coin")
+        if any(minimum.asset not in listed for minimum in network.sweeping.minimums):
+            raise _wrong(network, "sweeping has a minimum for an asset that is not listed there")
 
 
 def _check_address(where: str, text: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any, Final, TypeVar
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
+from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_canonical_address, to_checksum_address
-from eth_utils.crypto import keccak
 
 from chains.assets import Network
 from chains.evm.blocks import TRANSFER_TOPIC
+from chains.evm.deployment import DELEGATED, code_at
 from chains.evm.node import EvmNode
 from chains.evm.rpc import RpcRefusedError, octets, quantity
 from chains.nodes import BlockRef, Node, NodeContradictionError, NodeUnavailableError
@@ -28,8 +29,6 @@ NO_TOKEN: Final = "0x" + "00" * 20
 REVERTED: Final = 3
 """The error code of a call that the contract itself refused; older nodes say it in words alone."""
 REVERTED_WORDS: Final = ("revert", "gas required exceeds", "out of gas", "invalid opcode")
-DELEGATED: Final = bytes.fromhex("ef0100")
-"""EIP-7702: the code of an account that lets a contract act for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +84,7 @@ def sweep_call(*, treasury: str, token: str | None, salts: Sequence[bytes]) -> b
     arguments = encode(
         ["address", "address", "bytes32[]"], [treasury, token or NO_TOKEN, list(salts)]
     )
-    return _selector("sweep(address,address,bytes32[])") + arguments
+    return function_signature_to_4byte_selector("sweep(address,address,bytes32[])") + arguments
 
 
 class SweepChain:
@@ -112,7 +111,7 @@ class SweepChain:
             return self._ask(
                 lambda node: [quantity(one) for one in node.rpc.batch("eth_getBalance", rows)]
             )
-        ask = _selector("balanceOf(address)")
+        ask = function_signature_to_4byte_selector("balanceOf(address)")
         calls = [[_call(token, ask + encode(["address"], [one])), at] for one in holders]
         return self._ask(
             lambda node: [
@@ -207,7 +206,7 @@ class SweepChain:
         def ask(node: EvmNode) -> frozenset[str]:
             owners = {to_checksum_address(treasury)}
             for signature, kind in (("owner()", "address"), ("getOwners()", "address[]")):
-                said = _view(node, treasury, _selector(signature))
+                said = _view(node, treasury, function_signature_to_4byte_selector(signature))
                 try:
                     (value,) = decode([kind], said)
                 except DecodingError:
@@ -219,14 +218,7 @@ class SweepChain:
 
     def is_delegated(self, account: str) -> bool:
         """Whether an account lets a contract act for it (EIP-7702): it may be robbed (R61)."""
-        return self._code(account).startswith(DELEGATED)
-
-    def has_code(self, account: str) -> bool:
-        """Whether a contract stands at an address."""
-        return bool(self._code(account))
-
-    def _code(self, account: str) -> bytes:
-        return self._ask(lambda node: octets(node.rpc.call("eth_getCode", account, "latest")))
+        return self._ask(lambda node: code_at(node.rpc, account)).startswith(DELEGATED)
 
     def _ask(self, question: Callable[[EvmNode], Answer]) -> Answer:
         def of_node(node: Node) -> Answer:
@@ -290,7 +282,3 @@ def _listed(value: object) -> Iterable[str]:
 
 def _call(to: str, data: bytes) -> dict[str, str]:
     return {"to": to, "data": f"0x{data.hex()}"}
-
-
-def _selector(signature: str) -> bytes:
-    return keccak(text=signature)[:4]

@@ -61,7 +61,8 @@ def holdings_of(
     An address that a sweep under way holds is left out. Raises NodeError.
     """
     rows = list(_fresh_transfers(asset, block.height)[:ADDRESSES_MAX])
-    addresses = Address.objects.in_bulk([row["address"] for row in rows])
+    rows_of = Address.objects.select_related("deployment")
+    addresses = rows_of.in_bulk([row["address"] for row in rows])
     holders = [addresses[row["address"]].text for row in rows]
     balances = chain.balances(holders, token=asset.contract, block=block)
     holdings, findings = [], []

@@ -17,7 +17,7 @@ from chains.assets import Asset, Network, NetworkKind, SweepPolicy
 from chains.evm.forwarders import forwarder_address
 from chains.evm.payer import GasPayer
 from chains.evm.sweeps import Fees, SweepChain
-from chains.models import Cursor, Sweep, SweepItem
+from chains.models import Address, Cursor, Deployment, Sweep, SweepItem
 from chains.nodes import NodeUnavailableError
 from chains.pool import NodePool
 from chains.sweeping.batching import Batch, Batcher, Route, wei_per_unit
@@ -157,25 +157,43 @@ def _routes(
     holdings: Sequence[Holding],
     findings: list[Finding],
 ) -> list[tuple[Route, list[Holding]]]:
-    """Holdings by the factory and the treasury that their addresses were made for."""
-    route = Route(
-        asset=asset, sender=payer.address, factory=network.factory, treasury=network.treasury
-    )
-    ours = [one for one in holdings if _is_made_for(one, network)]
-    why = "made for another factory or treasury than the registry names"
-    others = [one for one in holdings if one not in ours]
-    findings += of_holdings(FindingKind.OTHER_TREASURY, asset, others, why)
-    return [(route, ours)] if ours else []
+    """Holdings by the factory and the treasury that their addresses were made for.
+
+    That may be others than the registry names now: coins go where the address says.
+    """
+    groups: dict[Route, list[Holding]] = {}
+    strays = []
+    for one in holdings:
+        made_for = _made_for(one.address, network)
+        if made_for is None:
+            strays.append(one)
+            continue
+        route = Route(
+            asset=asset,
+            sender=payer.address,
+            factory=made_for.factory,
+            treasury=made_for.treasury,
+        )
+        groups.setdefault(route, []).append(one)
+    why = "made for no contracts that the registry ever named"
+    findings += of_holdings(FindingKind.OTHER_TREASURY, asset, strays, why)
+    return list(groups.items())
 
 
-def _is_made_for(holding: Holding, network: Network) -> bool:
-    computed = forwarder_address(
-        factory=network.factory,
-        forwarder=network.forwarder,
-        treasury=network.treasury,
-        salt=bytes(holding.address.salt or b""),
+def _made_for(address: Address, network: Network) -> Deployment | None:
+    """The contracts that an address computes from: those of its row, or of the registry now."""
+    now = Deployment(
+        factory=network.factory, forwarder=network.forwarder, treasury=network.treasury
     )
-    return computed == holding.address.text
+    for deployment in (address.deployment, now):
+        if deployment is not None and address.text == forwarder_address(
+            factory=deployment.factory,
+            forwarder=deployment.forwarder,
+            treasury=deployment.treasury,
+            salt=bytes(address.salt or b""),
+        ):
+            return deployment
+    return None
 
 
 @transaction.atomic

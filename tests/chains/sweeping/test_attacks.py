@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import Web3Exception
 
 from alatau_pay.devnet.contracts import artefact
 from chains.evm.forwarders import BODY_HEAD, BODY_TAIL, LOADER, forwarder_address, invoice_salt
+from tests.chains.evm.deploying import deploy
 from tests.chains.sweeping.conftest import Sweeping
 
 pytestmark = pytest.mark.django_db
@@ -32,22 +32,6 @@ def factory_of(sweeping: Sweeping) -> Contract:
 
 def stranger_of(sweeping: Sweeping) -> str:
     return str(sweeping.devnet.evm.web3().eth.accounts[STRANGER])
-
-
-def compiled(source: str) -> dict[str, Any]:
-    from vyper import compile_code
-
-    return dict(compile_code(source, output_formats=["abi", "bytecode"]))
-
-
-def deploy(sweeping: Sweeping, source: str, *arguments: object) -> Contract:
-    """Compile a contract of the stranger's and deploy it from his account."""
-    web3 = sweeping.devnet.evm.web3()
-    made = compiled(source)
-    contract = web3.eth.contract(abi=made["abi"], bytecode=made["bytecode"])
-    sent = contract.constructor(*arguments).transact({"from": stranger_of(sweeping)})
-    place = web3.eth.wait_for_transaction_receipt(sent)["contractAddress"]
-    return web3.eth.contract(place, abi=made["abi"])
 
 
 class Loot:
@@ -130,31 +114,9 @@ def test_nobody_but_the_factory_tells_a_forwarder_to_pay(loot: Loot) -> None:
     loot.check_still_sweeps()
 
 
-CALLER = """
-# pragma version 0.4.3
-@external
-@payable
-def __default__():
-    pass
-
-@external
-def call_through(target: address, data: Bytes[1024]):
-    raw_call(target, data)
-
-@external
-def delegate(target: address, data: Bytes[1024]):
-    raw_call(target, data, is_delegate_call=True)
-
-@external
-def take(token: address, treasury: address):
-    # What a thief's factory would offer to a forwarder that asked for one.
-    raw_call(token, abi_encode(treasury, method_id=method_id("transfer(address,uint256)")))
-"""
-
-
 def test_no_contract_stands_between_a_forwarder_and_its_factory(loot: Loot) -> None:
     web3 = loot.sweeping.devnet.evm.web3()
-    caller = deploy(loot.sweeping, CALLER)
+    caller = deploy(loot.sweeping.devnet.evm, "Caller")
     usdt = loot.sweeping.asset("USDT").contract
     forwarder = web3.eth.contract(
         to_checksum_address(loot.forwarder), abi=artefact("Forwarder").abi
@@ -176,22 +138,10 @@ def test_no_contract_stands_between_a_forwarder_and_its_factory(loot: Loot) -> N
     loot.check_still_sweeps()
 
 
-DEPLOYER = """
-# pragma version 0.4.3
-@external
-def deploy(code: Bytes[4096], salt: bytes32) -> address:
-    return raw_create(code, salt=salt, revert_on_failure=False)
-
-@external
-def proxy(target: address, salt: bytes32) -> address:
-    return create_minimal_proxy_to(target, salt=salt, revert_on_failure=False)
-"""
-
-
 def test_nobody_deploys_other_code_at_a_forwarders_address(loot: Loot) -> None:
     """The address holds the factory, the code and the treasury: any other is another address."""
     web3 = loot.sweeping.devnet.evm.web3()
-    deployer = deploy(loot.sweeping, DEPLOYER)
+    deployer = deploy(loot.sweeping.devnet.evm, "Deployer")
     network = loot.sweeping.network
     init_code = LOADER + BODY_HEAD + bytes.fromhex(network.forwarder[2:]) + BODY_TAIL
     bound = keccak(bytes.fromhex(network.treasury[2:]).rjust(32, b"\0") + salt_of("loot"))
@@ -223,72 +173,13 @@ def test_an_address_names_every_part_that_it_was_made_of(changed: str, sweeping:
     assert forwarder_address(**{**parts, changed: other}) != ours
 
 
-HOSTILE = """
-# pragma version 0.4.3
-interface Factory:
-    def sweep(treasury: address, token: address, salts: DynArray[bytes32, 200]): nonpayable
-interface Forwarder:
-    def forward(token: address, treasury: address): nonpayable
-
-THIEF: immutable(address)
-FACTORY: immutable(address)
-USDT: immutable(address)
-FORWARDER: immutable(address)
-SALT: immutable(bytes32)
-TREASURY: immutable(address)
-calls: public(uint256)
-refused: public(uint256)
-
-@deploy
-def __init__(factory: address, usdt: address, forwarder: address, salt: bytes32, treasury: address):
-    THIEF = msg.sender
-    FACTORY = factory
-    USDT = usdt
-    FORWARDER = forwarder
-    SALT = salt
-    TREASURY = treasury
-
-@external
-@view
-def balanceOf(owner: address) -> uint256:
-    return 1
-
-@external
-def transfer(to: address, amount: uint256) -> bool:
-    # msg.sender is a forwarder that the factory is just sweeping.
-    self.calls += 1
-    if self.calls > 1:
-        return True
-    tries: DynArray[Bytes[512], 8] = []
-    tries.append(abi_encode(USDT, THIEF, method_id=method_id("forward(address,address)")))
-    tries.append(
-        abi_encode(empty(address), THIEF, method_id=method_id("forward(address,address)"))
-    )
-    ok: bool = False
-    answer: Bytes[32] = b""
-    for data: Bytes[512] in tries:
-        ok, answer = raw_call(
-            msg.sender, data, max_outsize=32, revert_on_failure=False
-        )
-        if not ok:
-            self.refused += 1
-        ok, answer = raw_call(FORWARDER, data, max_outsize=32, revert_on_failure=False)
-        if not ok:
-            self.refused += 1
-    # The factory listens to anyone, also from inside a sweep.
-    extcall Factory(FACTORY).sweep(THIEF, USDT, [SALT])
-    extcall Factory(FACTORY).sweep(THIEF, empty(address), [SALT])
-    extcall Factory(FACTORY).sweep(TREASURY, self, [SALT])
-    return True
-"""
-
-
 def test_a_hostile_token_that_calls_back_takes_nothing(sweeping: Sweeping) -> None:
     loot = Loot(sweeping, deployed=True)
     network = sweeping.network
     token = deploy(
-        sweeping,
-        HOSTILE,
+        sweeping.devnet.evm,
+        "CallingToken",
+        loot.stranger,
         to_checksum_address(network.factory),
         sweeping.asset("USDT").contract,
         to_checksum_address(loot.forwarder),
@@ -303,26 +194,13 @@ def test_a_hostile_token_that_calls_back_takes_nothing(sweeping: Sweeping) -> No
     loot.check_still_sweeps()
 
 
-BOMB = """
-# pragma version 0.4.3
-@deploy
-@payable
-def __init__(heir: address):
-    selfdestruct(heir)
-"""
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_selfdestruct_can_only_add_coins(loot: Loot) -> None:
     """Coins forced on a forwarder go to its treasury; a forwarder itself never ends."""
     sweeping = loot.sweeping
     web3 = sweeping.devnet.evm.web3()
-    made = compiled(BOMB)
-    bomb = web3.eth.contract(abi=made["abi"], bytecode=made["bytecode"])
     for heir in (loot.forwarder, sweeping.network.forwarder, sweeping.network.factory):
-        bomb.constructor(to_checksum_address(heir)).transact(
-            {"from": loot.stranger, "value": Web3.to_wei(1, "gwei")}
-        )
+        deploy(sweeping.devnet.evm, "Bomb", to_checksum_address(heir), value=10**9)
     # Neither piece of code knows SELFDESTRUCT, CALLCODE or DELEGATECALL; the one value fixed at
     # deployment stands behind the instructions.
     for place in (sweeping.network.forwarder, sweeping.network.factory):

@@ -12,8 +12,8 @@ from eth_utils.address import to_checksum_address
 
 from chains.evm.payer import GasPayer, GasPayerError, gas_payer_from
 from chains.sweeping.planning import SweepRefusedError
+from tests.chains.evm.deploying import deploy
 from tests.chains.sweeping.conftest import Sweeping
-from tests.chains.sweeping.test_attacks import deploy
 
 KEY = "0x" + "5a" * 31 + "01"
 ADDRESS = Account.from_key(KEY).address
@@ -77,8 +77,8 @@ def test_a_gas_payer_that_owns_the_treasury_is_refused(sweeping: Sweeping) -> No
     sweeping.pay("USDT", 20_000_000, "one")
     sweeping.settle()
     plan = sweeping.plan()
-    owned = deploy(sweeping, OWNED, sweeping.payer.address)
-    safe = deploy(sweeping, SAFE, sweeping.payer.address)
+    owned = deploy(sweeping.devnet.evm, "Owned", sweeping.payer.address)
+    safe = deploy(sweeping.devnet.evm, "Safe", sweeping.payer.address)
     for number, treasury in enumerate((sweeping.payer.address, owned.address, safe.address)):
         sweeping.change_network(treasury=treasury)
         sweeping.pay("USDT", 20_000_000, f"n{number}")
@@ -87,29 +87,6 @@ def test_a_gas_payer_that_owns_the_treasury_is_refused(sweeping: Sweeping) -> No
             sweeping.plan()
     # The plan of before names another treasury, which the key does not own.
     assert [one.why for one in sweeping.send(plan)] == [""]
-
-
-OWNED = """
-# pragma version 0.4.3
-owner: public(address)
-
-@deploy
-def __init__(owner: address):
-    self.owner = owner
-"""
-SAFE = """
-# pragma version 0.4.3
-OWNER: immutable(address)
-
-@deploy
-def __init__(owner: address):
-    OWNER = owner
-
-@external
-@view
-def getOwners() -> DynArray[address, 3]:
-    return [self, OWNER]
-"""
 
 
 @pytest.mark.case("R61")
