@@ -33,6 +33,7 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=True,
     task_default_queue="default",
     task_routes={
+        # What asks nodes.
         "alatau_pay.pipeline.scan_*": {"queue": "chains"},
         "alatau_pay.pipeline.follow_*": {"queue": "chains"},
         "alatau_pay.pipeline.*": {"queue": "default"},

@@ -14,6 +14,8 @@ Scans have a queue of their own, and a worker with a thread for each network: a 
 is silent holds one thread, and nothing else waits for it.
 """
 
+import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -22,11 +24,12 @@ from django.core.cache import cache
 
 from alatau_pay.sweeps import follow_and_book
 from chains.assets import Asset, Network
+from chains.health import record_health
 from chains.listing import check_assets, read_missed, readable_assets
 from chains.locks import scanning_alone
 from chains.networks import node_for, registry
 from chains.nodes import NodeError
-from chains.pool import NodePool
+from chains.pool import EndpointHealth, NodePool
 from chains.scanning import ScanReport
 from chains.scanning import scan_network as scan
 from merchants.expiring import expire_invoices as expire
@@ -40,12 +43,15 @@ EXPIRES_S: Final = 30
 It is the sender's clock against the worker's: hosts whose clocks differ by more would do nothing.
 """
 ROUNDS_MAX: Final = 100
+HEALTH_S: Final = 10.0
 
 _nodes: dict[str, tuple[Network, tuple[Asset, ...], NodePool]] = {}
 """This process's connections, each used by one scan at a time; a chain is checked at every connect.
 
 Threads of one process share them, so a node is asked, and found dead, once.
 """
+_recorded: dict[str, tuple[Sequence[EndpointHealth], float]] = {}
+"""What was last stored of each network's health, and when; spares writes."""
 
 
 @shared_task(expires=EXPIRES_S)
@@ -84,18 +90,34 @@ def _scan(caip2: str) -> ScanReport | None:
     except NodeError as error:
         log.warning("scan failed", network=caip2, error=str(error))
         return None
+    finally:
+        _record_health(caip2)
 
 
-def read_network(caip2: str) -> ScanReport:
+def _record_health(caip2: str) -> None:
+    """Store how the endpoints do where that changed, and from time to time where it did not."""
+    if caip2 not in _nodes:
+        return
+    endpoints = tuple(_nodes[caip2][2].health)
+    before, recorded_at = _recorded.get(caip2, ((), 0.0))
+    now = time.monotonic()
+    if endpoints != before or now - recorded_at > HEALTH_S:
+        record_health(network=caip2, endpoints=endpoints)
+        _recorded[caip2] = endpoints, now
+
+
+def read_network(
+    caip2: str, told: Callable[[ScanReport], None] = lambda _report: None
+) -> ScanReport:
     """Scan one network for all that the registry lists now, over this process's connections.
 
-    Raises NodeError.
+    ``told`` hears of the report after every block. Raises NodeError.
     """
     listed = registry()
     network, assets = listed.networks[caip2], listed.assets_on(caip2)
     check_assets(network=network, assets=assets, node=_node(network, readable_assets(assets)))
     readable = readable_assets(assets)
-    report = scan(network=network, node=_node(network, readable))
+    report = scan(network=network, node=_node(network, readable), told=told)
     missed = read_missed(
         network=network, assets=readable, connect=lambda some: node_for(network, some)
     )

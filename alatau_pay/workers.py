@@ -1,7 +1,7 @@
 """How the two Celery workers are started: what waits for a node, and what never does.
 
-Scans have a worker of their own, with threads: a network whose node is silent holds one thread and
-no other network waits for it, and all scans of a network share one process's connections, its
+What asks nodes has a worker of its own, with threads: a network whose node is silent holds its own
+and no other network waits for it, and all scans of a network share one process's connections, its
 picture of the mempool and its knowledge of which node is dead (a process for each network would
 cost a hundred megabytes each, a pool of processes would scatter that knowledge). What settles
 invoices has processes of its own: it waits for the database alone.
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Final
 
 WORKERS: Final[Mapping[str, tuple[str, ...]]] = {
-    # At least a thread for each network; one that is not used does not exist.
-    "chains": ("--queues", "chains", "--pool", "threads", "--concurrency", "16"),
+    # A network holds two at most: its scan and its sweeps. One that is not used does not exist.
+    "chains": ("--queues", "chains", "--pool", "threads", "--concurrency", "32"),
     "default": ("--queues", "default", "--pool", "prefork", "--concurrency", "2"),
 }
 """Celery's options by the worker's name; compose.yaml and the devnet start these."""

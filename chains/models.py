@@ -51,6 +51,31 @@ class AssetCursor(models.Model):
         return f"{self.asset} at {self.height}"
 
 
+class NodeHealth(models.Model):
+    """How one endpoint of a network did when a scan last told of it."""
+
+    network = models.CharField(max_length=60)
+    position = models.PositiveSmallIntegerField(help_text="its place in the registry's order")
+    endpoint = models.CharField(max_length=260, help_text="host and port alone")
+    speaks = models.BooleanField()
+    tip_height = models.BigIntegerField(null=True)
+    agreed_height = models.BigIntegerField(null=True)
+    latency_ms = models.PositiveIntegerField(null=True)
+    is_up = models.BooleanField()
+    last_error = models.TextField(blank=True, default="")
+    last_error_at = models.DateTimeField(null=True)
+    told_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["network", "position"], name="health_once_per_endpoint")
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return self.endpoint
+
+
 class Block(models.Model):
     """A block that was applied; after a reorg two stand at one height, one of them canonical."""
 

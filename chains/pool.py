@@ -9,7 +9,7 @@ health (R18, R43).
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -43,11 +43,13 @@ AGREEMENT_BLOCKS_MAX: Final = 200
 class EndpointHealth:
     """How one endpoint does; ``name`` is its host and port, never its credentials or path.
 
+    ``speaks`` tells whether the network is read from it now.
     ``agreed_height`` is how far it and the speaker held the same for final when last compared: far
     below its tip, they contradict each other.
     """
 
     name: str
+    speaks: bool = False
     tip_height: int | None = None
     agreed_height: int | None = None
     latency_ms: int | None = None
@@ -91,7 +93,7 @@ class NodePool:
     @property
     def health(self) -> Sequence[EndpointHealth]:
         """What the last round of health and the questions since then showed."""
-        return [one.health for one in self._endpoints]
+        return [replace(one.health, speaks=one is self._speaker) for one in self._endpoints]
 
     @property
     def speaker(self) -> str:
@@ -104,10 +106,10 @@ class NodePool:
             self._hold_round()
         for _other in self._endpoints[1:]:
             try:
-                return self._ask(lambda node: node.tip_height())
+                return self._speaker_tip()
             except NodeError:
                 continue  # it was let go of: the next one speaks
-        return self._ask(lambda node: node.tip_height())
+        return self._speaker_tip()
 
     def block_at(self, height: int) -> BlockRef:
         """The block at a height of the speaker's best chain."""
@@ -164,6 +166,12 @@ class NodePool:
                 return height
             height, step = height - step, step * 2
         return -1
+
+    def _speaker_tip(self) -> int:
+        tip_height = self._ask(lambda node: node.tip_height())
+        if self._speaker is not None:
+            self._speaker.health.tip_height = tip_height
+        return tip_height
 
     def _ask(self, question: Callable[[Node], Answer]) -> Answer:
         node = self._speaking()

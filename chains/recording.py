@@ -115,15 +115,28 @@ def apply_block(
     ``now`` is the database's clock; ``assets`` are what the block was read for.
     """
     ref = found.ref
-    block = keep_block(cursor.network, ref)
     # What is found now was not to be seen when we last saw everything; since then, the block's
     # own clock is the best witness of when it could be (R15, R71).
-    seen_at = min(now, max(cursor.caught_up_at or ref.time, ref.time))
+    _take_in(cursor, found, min(now, max(cursor.caught_up_at or ref.time, ref.time)))
+    _move_assets(cursor.network, assets, cursor.height, ref.height)
+    cursor.height, cursor.hash = ref.height, ref.hash
+
+
+def apply_again(cursor: Cursor, found: Findings, now: datetime) -> int:
+    """Store what is missing of a block up to the cursor, which stays; return how many rows moved.
+
+    What was missed is our fault, so the payer's time is the block's.
+    """
+    before = cursor.revision
+    _take_in(cursor, found, min(now, found.ref.time))
+    return Transfer.objects.filter(network=cursor.network, revision__gt=before).count()
+
+
+def _take_in(cursor: Cursor, found: Findings, seen_at: datetime) -> None:
+    block = keep_block(cursor.network, found.ref)
     _store(cursor, found.outputs, found.ours, block=block, seen_at=seen_at)
     for txid, spender in found.conflicts:
         _replace(cursor, txid, spender)
-    _move_assets(cursor.network, assets, cursor.height, ref.height)
-    cursor.height, cursor.hash = ref.height, ref.hash
 
 
 def apply_missed(

@@ -20,6 +20,8 @@ DEVNETS: Final = frozenset({"bip122:0f9188f13cb7b2c71f2a335e3a4fc328", "eip155:3
 """A regtest bitcoind and a local EVM node: coins of no value."""
 COIN_DECIMALS: Final = {NetworkKind.BITCOIN: 8, NetworkKind.EVM: 18}
 """BIP-21 counts in bitcoin of 8 decimals, EIP-681 in wei whatever the coin is called."""
+HTTP: Final = ("http", "https")
+PUSH: Final = {NetworkKind.BITCOIN: ("tcp", "ipc"), NetworkKind.EVM: ("ws", "wss")}
 HEX_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -54,8 +56,11 @@ def _check_network(network: Network) -> None:
         for tier in network.finality_tiers
     ):
         raise _wrong(network, "a tier of finality is wrong")
-    if not network.endpoints or any(not _is_url(url) for url in network.endpoints):
+    if not network.endpoints or any(not _is_url(url, HTTP) for url in network.endpoints):
         raise _wrong(network, "endpoints must be a list of http:// or https:// URLs")
+    if network.push and not _is_url(network.push, PUSH[network.kind]):
+        wanted = " or ".join(f"{scheme}://" for scheme in PUSH[network.kind])
+        raise _wrong(network, f"push must be a URL that starts with {wanted}")
     if network.block_time_s <= 0 or network.start_height < 0:
         raise _wrong(network, "block_time_s or start_height is wrong")
     check = _check_bitcoin if network.kind is NetworkKind.BITCOIN else _check_evm
@@ -128,12 +133,12 @@ def _check_address(where: str, text: str) -> None:
         )
 
 
-def _is_url(url: str) -> bool:
+def _is_url(url: str, schemes: Sequence[str]) -> bool:
     try:
         parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname or parts.path) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _wrong(network: Network, why: str) -> RegistryError:

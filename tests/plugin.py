@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 
 from alatau_pay.engines import start_engines
 
@@ -40,6 +41,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cases", action="store_true", help="list the numbered cases with their tests"
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep each ``xdist_group`` on one process: pytest 9.2 reads not what xdist 3.8 writes."""
+    for item in items:
+        grouped = vars(item).get("_nodeid")
+        if grouped:
+            item._id = coerce_node_id(grouped)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

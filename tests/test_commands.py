@@ -5,32 +5,163 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
+from alatau_pay.devnet import anvil, bitcoind
 from alatau_pay.devnet.nodes import Devnet
 from alatau_pay.engines import REPOSITORY
+from alatau_pay.management.progress import line_of
+from chains.health import health_of
+from chains.pool import endpoint_name
+from chains.rescanning import RescanReport
+
+COMMANDS = {"listen": {}, "networks": {}, "rescan": {"first": 1}, "scan": {}}
 
 
-def test_networks_prints_every_tip(networks: Devnet, capsys: pytest.CaptureFixture[str]) -> None:
+def change_endpoints(settings: Settings, position: int, *urls: str) -> None:
+    path = Path(settings.NETWORKS_FILE)
+    content = json.loads(path.read_text())
+    content["networks"][position]["endpoints"] = urls
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.django_db
+def test_networks_prints_a_row_for_every_endpoint(
+    networks: Devnet, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("scan")
+    evm = networks.evm.url
+    change_endpoints(settings, 1, "http://u:hidden@127.0.0.1:9/hidden", evm)
+    capsys.readouterr()
     call_command("networks")
-    assert capsys.readouterr().out.count(" tip ") == 2
+    said = capsys.readouterr().out
+    header, bitcoin, down, speaks, why = said.splitlines()
+    assert header.split() == [
+        "network", "endpoint", "state", "tip", "lag", "ms", "scanned", "behind",
+    ]  # fmt: skip
+    tip = str(networks.bitcoin.call("getblockcount"))
+    assert bitcoin.split()[:5] == [
+        "Bitcoin",
+        endpoint_name(networks.bitcoin.rpc_url),
+        "speaks",
+        tip,
+        "0",
+    ]
+    assert bitcoin.split()[-2:] == [tip, "0"]
+    assert down.split()[:3] == ["Ethereum", "127.0.0.1:9", "down"]
+    assert speaks.split()[:3] == ["Ethereum", endpoint_name(evm), "speaks"]
+    assert "127.0.0.1:9" in why
+    assert "hidden" not in said
+
+
+@pytest.mark.django_db
+def test_networks_prints_json(networks: Devnet, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("networks", "--json", "--network", "ethereum")
+    (one,) = json.loads(capsys.readouterr().out)
+    assert one["network"] == anvil.CAIP2
+    assert one["tip_height"] == networks.evm.web3().eth.block_number
+    assert one["scanned_height"] is None
+    assert [endpoint["lag_blocks"] for endpoint in one["endpoints"]] == [0]
+
+
+@pytest.mark.case("R20")
+@pytest.mark.django_db
+@pytest.mark.parametrize("position", [0, 1])
+def test_networks_says_that_a_password_is_wrong(
+    networks: Devnet, settings: Settings, position: int
+) -> None:
+    url = urlsplit(networks.bitcoin.rpc_url)  # it answers 401 whatever the question
+    change_endpoints(settings, position, f"http://devnet:hidden@127.0.0.1:{url.port}")
+    with pytest.raises(CommandError, match=r"endpoints in NETWORKS_FILE.*HTTP 401") as failed:
+        call_command("networks")
+    assert "password" in str(failed.value)
+    assert "hidden" not in str(failed.value)
 
 
 @pytest.mark.case("R18")
-def test_networks_fails_on_a_node_that_is_not_there(networks: Devnet, settings: Settings) -> None:
-    path = Path(settings.NETWORKS_FILE)
-    content = json.loads(path.read_text())
-    content["networks"][0]["endpoints"] = ["http://u:hidden@127.0.0.1:9"]
-    path.write_text(json.dumps(content))
+@pytest.mark.case("R43")
+@pytest.mark.django_db
+@pytest.mark.parametrize("command", ["networks", "scan"])
+def test_a_node_that_is_not_there_or_on_another_chain_fails_the_command(
+    networks: Devnet, settings: Settings, command: str
+) -> None:
+    change_endpoints(settings, 0, "http://u:hidden@127.0.0.1:9")
     with pytest.raises(CommandError, match=r"Bitcoin .endpoints in NETWORKS_FILE.") as failed:
+        call_command(command)
+    assert "hidden" not in str(failed.value)
+    change_endpoints(settings, 0, networks.evm.url)
+    with pytest.raises(CommandError, match=r"Bitcoin .endpoints in NETWORKS_FILE."):
+        call_command(command)
+
+
+@pytest.mark.parametrize("url", ["hidden", "ftp://hidden", "http://", "http://hidden:99999"])
+def test_what_is_no_url_is_refused_by_name_and_not_repeated(
+    networks: Devnet, settings: Settings, url: str
+) -> None:
+    change_endpoints(settings, 1, url)
+    with pytest.raises(
+        CommandError, match=r"NETWORKS_FILE: Ethereum: endpoints must be a list of"
+    ) as failed:
         call_command("networks")
     assert "hidden" not in str(failed.value)
-    settings.NETWORKS_FILE = "missing.json"
-    with pytest.raises(CommandError, match="NETWORKS_FILE"):
-        call_command("networks")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_is_wrong_with_the_registry(name: str, settings: Settings) -> None:
+    options = COMMANDS[name]
+    for path, message in (("missing.json", "NETWORKS_FILE"), ("", "names no network")):
+        settings.NETWORKS_FILE = path
+        with pytest.raises(CommandError, match=message):
+            call_command(name, **options)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("DATABASE_URL", "postgresql://u:hidden@127.0.0.1:1/none"), ("SECRET_KEY", "")],
+)
+def test_a_command_without_what_it_needs_names_the_setting(
+    setting: str, value: str, networks: Devnet, settings: Settings
+) -> None:
+    environment = os.environ | {"NETWORKS_FILE": settings.NETWORKS_FILE, setting: value}
+    if setting == "SECRET_KEY":
+        environment |= {"DEVNET": "0"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "networks"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert setting in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stderr
+
+
+@pytest.mark.django_db
+def test_scan_walks_to_the_tip_and_shows_how_far_it_is(
+    networks: Devnet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call_command("scan", "--network", bitcoind.CAIP2)
+    networks.bitcoin.mine(3)
+    call_command("scan", "--network", "Bitcoin")
+    tip = networks.bitcoin.call("getblockcount")
+    assert f"{tip} of {tip}" in capsys.readouterr().out.splitlines()[-1]
+    assert health_of(network=bitcoind.CAIP2).scanned_height == tip
+    with pytest.raises(CommandError, match="names no network 'Dogecoin'"):
+        call_command("scan", "--network", "Dogecoin")
+
+
+def test_a_line_of_progress_tells_speed_and_time_left() -> None:
+    line = line_of(RescanReport(height=150, tip_height=400), name="Bitcoin", first=100, took_s=10.0)
+    assert line.split("]")[1] == " 150 of 400  5.0 blocks/s  ETA 0:00:50"
+    assert line.count("#") == 4
+    done = line_of(RescanReport(height=400, tip_height=400), name="Bitcoin", first=400, took_s=0.0)
+    assert done.endswith("] 400 of 400")
 
 
 @pytest.mark.parametrize("setting", ["BITCOIND", "ANVIL"])

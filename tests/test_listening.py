@@ -12,24 +12,16 @@ from pathlib import Path
 import pytest
 from bitcoin.rpc import JSONRPCError, RawProxy
 from structlog.testing import capture_logs
-from web3 import HTTPProvider, Web3
 
 from alatau_pay.devnet import anvil, bitcoind
 from alatau_pay.devnet.nodes import Devnet
 from alatau_pay.devnet.processes import free_port, running
-from alatau_pay.devnet.tools import anvil_command, bitcoind_command
+from alatau_pay.devnet.tools import bitcoind_command
 from alatau_pay.listening import POKE_GAP_S, listen
 from chains.assets import Network
 from chains.networks import registry
+from tests.chains.test_pool import bare_node, mine
 from tests.waiting import wait_until
-
-
-@contextmanager
-def evm_node(folder: Path, port: int) -> Iterator[Web3]:
-    web3 = Web3(HTTPProvider(f"http://127.0.0.1:{port}"))
-    command = [*anvil_command(), "--host", "127.0.0.1", "--port", str(port), "--silent"]
-    with running(command, folder=folder, name="anvil", answers=web3.is_connected):
-        yield web3
 
 
 @contextmanager
@@ -49,10 +41,6 @@ def bitcoin_node(folder: Path, port: int, zmq_port: int) -> Iterator[RawProxy]:
 
     with running(command, folder=folder, name="bitcoind", answers=answers):
         yield RawProxy(service_url=url)
-
-
-def mine(web3: Web3) -> None:
-    web3.provider.make_request("anvil_mine", ["0x1"])  # type: ignore[arg-type]
 
 
 def mine_bitcoin(node: RawProxy) -> None:
@@ -107,10 +95,10 @@ def test_an_evm_node_that_goes_and_comes_back_is_heard_again_and_no_other_networ
     with capture_logs() as logged, listener(bitcoin, evm) as poked:
         for _life in range(2):
             poked.clear()
-            with evm_node(tmp_path, port) as web3:
+            with bare_node(tmp_path, port=port) as web3:
                 wait_until(lambda: evm.caip2 in poked)  # at every connect
                 poked.clear()
-                wait_until(lambda: mine(web3) or evm.caip2 in poked)
+                wait_until(lambda: mine(web3, 1) or evm.caip2 in poked)
                 logged.clear()
             wait_until(lambda: logged != [])
             poked.clear()

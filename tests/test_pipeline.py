@@ -24,9 +24,11 @@ from alatau_pay.devnet.nodes import Devnet
 from alatau_pay.engines import REPOSITORY
 from alatau_pay.pipeline import EXPIRES_S, scan_network, scan_networks
 from alatau_pay.workers import WORKERS
+from chains.health import health_of
 from chains.locks import scanning_alone
 from chains.models import Cursor
 from chains.networks import registry
+from chains.pool import endpoint_name
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("broker")
@@ -36,6 +38,7 @@ pytestmark = pytest.mark.xdist_group("broker")
 def broker() -> Iterator[Redis]:
     """The broker, emptied; no other test sends to it."""
     app.set_current()
+    app.set_default()  # threads of a test, too
     with contextlib.closing(Redis.from_url(os.environ["REDIS_URL"])) as client:
         client.flushdb()
         yield client
@@ -93,15 +96,17 @@ def gate(networks: Devnet, settings: Settings) -> Iterator[Gate]:
     url = urlsplit(networks.bitcoin.rpc_url)
     assert url.port is not None
     gate = Gate(url.port)
-    path = Path(settings.NETWORKS_FILE)
-    content = json.loads(path.read_text())
-    content["networks"][0]["endpoints"] = [
-        networks.bitcoin.rpc_url.replace(str(url.port), str(gate.port))
-    ]
-    path.write_text(json.dumps(content))
+    name_endpoints(settings, networks.bitcoin.rpc_url.replace(str(url.port), str(gate.port)))
     yield gate
     gate.opened.set()
     gate.door.close()
+
+
+def name_endpoints(settings: Settings, *urls: str) -> None:
+    path = Path(settings.NETWORKS_FILE)
+    content = json.loads(path.read_text())
+    content["networks"][0]["endpoints"] = urls
+    path.write_text(json.dumps(content))
 
 
 def in_a_worker_s_thread(caip2: str) -> threading.Thread:
@@ -166,6 +171,38 @@ def test_pokes_during_a_scan_make_one_more_scan_and_no_more(
     assert [message["headers"]["argsrepr"] for message in sent(broker, "chains")] == [
         f"('{bitcoind.CAIP2}',)"
     ]
+
+
+@pytest.mark.case("R36")
+@pytest.mark.case("R20")
+def test_a_scan_tells_how_its_nodes_do(
+    networks: Devnet, settings: Settings, broker: Redis, committed: None
+) -> None:
+    scan_network(bitcoind.CAIP2)
+    (up,) = health_of(network=bitcoind.CAIP2).endpoints
+    assert (up.name, up.speaks, up.is_up, up.lag_blocks, up.last_error) == (
+        endpoint_name(networks.bitcoin.rpc_url),
+        True,
+        True,
+        0,
+        "",
+    )
+    name_endpoints(settings, "http://u:hidden@127.0.0.1:9")
+    broker.flushdb()
+    scan_network(bitcoind.CAIP2)
+    health = health_of(network=bitcoind.CAIP2)
+    (down,) = health.endpoints
+    assert (down.name, down.speaks, down.is_up, health.is_up) == (
+        "127.0.0.1:9",
+        False,
+        False,
+        False,
+    )
+    assert "endpoints in NETWORKS_FILE" in down.last_error
+    assert "hidden" not in down.last_error
+    assert down.last_error_at == down.told_at
+    assert health.scanned_height == up.tip_height
+    assert sent(broker, "chains") == []  # the beat asks again, not the failed scan
 
 
 @pytest.mark.case("R114")

@@ -13,6 +13,8 @@ from chains.nodes import NodeUnavailableError
 
 METHOD_NOT_FOUND: Final = -32601
 BATCH: Final = 50
+NOT_ACCEPTED: Final = ": it does not accept the user, password or key that endpoints name for it"
+REFUSED: Final = {401: NOT_ACCEPTED, 403: NOT_ACCEPTED}
 FAILURES: Final = (requests.RequestException, OSError, ValueError, msgspec.MsgspecError)
 
 
@@ -62,6 +64,9 @@ class EvmRpc:
         try:
             raw = self._provider._make_request(RPCEndpoint(method), body)  # noqa: SLF001 -- shows ids
             said = msgspec.json.decode(raw)
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            raise self._unavailable(method, f"HTTP {status}{REFUSED.get(status, '')}") from None
         except FAILURES as error:
             raise self._unavailable(method, type(error).__name__) from None
         got = [said] if alone else said

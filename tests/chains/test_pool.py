@@ -31,10 +31,14 @@ class Clock:
 
 @contextmanager
 def bare_node(
-    folder: Path, *, chain_id: int = anvil.CHAIN_ID, began_at: int = 1_790_000_000
+    folder: Path,
+    *,
+    chain_id: int = anvil.CHAIN_ID,
+    began_at: int = 1_790_000_000,
+    port: int | None = None,
 ) -> Iterator[Web3]:
     """A node without contracts."""
-    port = free_port()
+    port = port or free_port()
     web3 = Web3(HTTPProvider(f"http://127.0.0.1:{port}"))
     command = [*anvil_command(), "--host", "127.0.0.1", "--port", str(port), "--silent"]
     command += ["--chain-id", str(chain_id), "--timestamp", str(began_at)]

@@ -3,16 +3,15 @@
 import asyncio
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from typing_extensions import override
 
 from alatau_pay.celery import app
 from alatau_pay.listening import listen
+from alatau_pay.management.base import NetworkCommand
 from alatau_pay.pipeline import scan_network
-from chains.networks import registry
 
 
-class Command(BaseCommand):
+class Command(NetworkCommand):
     """Listen to every network's push endpoint until stopped."""
 
     help = "Listen to the nodes and poke scans; the beat schedule works without it, only slower."
@@ -22,6 +21,6 @@ class Command(BaseCommand):
         """Run until interrupted."""
         app.set_current()
         try:
-            asyncio.run(listen(list(registry().networks.values()), scan_network.delay))
+            asyncio.run(listen(self.chosen(options["network"]), scan_network.delay))
         except KeyboardInterrupt:
             self.stdout.write("Stopped listening.")
