@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 
+import structlog
 from django.db import connection, transaction
-from django.db.models import Max
 from eth_utils.address import to_canonical_address
 
 from chains.assets import Network, NetworkKind
-from chains.bitcoin.keys import address_of, parse_account_key, receive_script
+from chains.bitcoin.keys import parse_account_key
 from chains.evm.forwarders import forwarder_address, invoice_salt
 from chains.models import Address, Deployment
+from chains.wallets import OPERATOR, address_row, is_beyond_gap, register_wallet, take_index
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ def allocate_address(*, network: Network, reference: str) -> AllocatedAddress:
     """Return the address of ``reference`` on ``network``, allocating it at the first call.
 
     ``reference`` is the caller's own name, at most 64 characters. Takes an advisory lock on the
-    network's addresses until the caller's transaction ends (R32).
+    network's addresses until the caller's transaction ends (R32). Raises WalletError.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [network.caip2])
@@ -39,18 +42,16 @@ def allocate_address(*, network: Network, reference: str) -> AllocatedAddress:
 
 def _bitcoin(network: Network, reference: str) -> Address:
     account = parse_account_key(network.account_key, network=network.caip2)
-    used = Address.objects.filter(network=network.caip2, wallet=account.fingerprint)
-    last = used.aggregate(last=Max("index"))["last"]
-    index = 0 if last is None else last + 1
-    script = receive_script(account, index)
-    return Address(
-        network=network.caip2,
-        text=address_of(account, script),
-        script=script,
-        reference=reference,
-        wallet=account.fingerprint,
-        index=index,
-    )
+    wallet = register_wallet(network=network.caip2, key=network.account_key, owner=OPERATOR)
+    index = take_index(wallet)
+    if is_beyond_gap(wallet, index):
+        log.warning(
+            "address beyond the wallet's gap limit",
+            network=network.caip2,
+            index=index,
+            see="manage.py wallet gap",
+        )
+    return address_row(account, network=network.caip2, index=index, reference=reference)
 
 
 def _evm(network: Network, reference: str) -> Address:

@@ -5,7 +5,7 @@ Networks are named by CAIP-2 (``bip122:<genesis>``, ``eip155:<chain id>``), asse
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -100,12 +100,12 @@ class Network:
     kind: NetworkKind
     name: str
     coin: str
-    endpoints: tuple[str, ...]
+    endpoints: tuple[str, ...] = field(repr=False)
     push: str = ""
     final_confirmations: int
     block_time_s: int
     start_height: int
-    account_key: str = ""
+    account_key: str = field(default="", repr=False)
     factory: str = ""
     forwarder: str = ""
     treasury: str = ""

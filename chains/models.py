@@ -124,6 +124,23 @@ class Deployment(models.Model):
         return f"{self.network} {self.treasury}"
 
 
+class ReceivingWallet(models.Model):
+    """A Bitcoin account's public key, whose it is, and the next of its addresses."""
+
+    network = models.CharField(max_length=60)
+    owner = models.CharField(max_length=64)
+    fingerprint = models.CharField(
+        max_length=64, unique=True, help_text="SHA-256 of chain code and public key"
+    )
+    descriptor = models.CharField(max_length=250, help_text="public, with its checksum")
+    next_index = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.owner} {self.fingerprint[:16]}"
+
+
 class Address(models.Model):
     """An address that was given out: watched for ever, never given out twice."""
 
@@ -131,7 +148,9 @@ class Address(models.Model):
     text = models.CharField(max_length=100)
     script = models.BinaryField(help_text="scriptPubKey, or the 20 bytes of an EVM address")
     reference = models.CharField(max_length=64, help_text="the caller's own name for it")
-    wallet = models.CharField(max_length=64, blank=True, default="")
+    wallet = models.CharField(
+        max_length=64, blank=True, default="", help_text="a receiving wallet's fingerprint"
+    )
     index = models.PositiveIntegerField(null=True)
     salt = models.BinaryField(null=True)
     deployment = models.ForeignKey(

@@ -42,6 +42,7 @@ def check_registry(*, networks: Sequence[Network], assets: Sequence[Asset]) -> N
         if not CAIP19.fullmatch(asset.caip19) or asset.network not in named:
             raise RegistryError(f"NETWORKS_FILE: {asset.caip19} is no asset of a listed network.")
         _check_asset(asset, named[asset.network])
+    _check_keys(networks)
     for network in networks:
         _check_coins(network, [asset for asset in assets if asset.network == network.caip2])
 
@@ -76,6 +77,17 @@ def _check_bitcoin(network: Network) -> None:
         parse_account_key(network.account_key, network=network.caip2)
     except AccountKeyError as error:
         raise RegistryError(f"NETWORKS_FILE: {network.name}: account_key: {error}") from None
+
+
+def _check_keys(networks: Sequence[Network]) -> None:
+    """Refuse one key on two networks, in whatever spelling: its indices are counted once (R33)."""
+    keys = [
+        parse_account_key(network.account_key, network=network.caip2).fingerprint
+        for network in networks
+        if network.kind is NetworkKind.BITCOIN
+    ]
+    if len(set(keys)) != len(keys):
+        raise RegistryError("NETWORKS_FILE: two networks name the same account_key.")
 
 
 def _check_evm(network: Network) -> None:
