@@ -200,6 +200,7 @@ def test_a_wrong_or_missing_node_names_the_setting(
     (one,) = (entry for entry in content["networks"] if entry["kind"] == kind)
     content["networks"] = [one]
     one["endpoints"] = ["http://user:secret@127.0.0.1:9"]
+    one.pop("sweeping", None)
     content["assets"] = [
         {"caip19": f"{one['caip2']}/slip44:1", "symbol": "X", "name": "X"}
         | {"decimals": 8 if kind == "bitcoin" else 18}
