@@ -1,6 +1,8 @@
 """What all rooms' tests share: the devnet, its registry, an approved shop, a ledger to flush."""
 
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,36 @@ def app_role(db: None) -> Iterator[None]:
     if not connection.in_atomic_block:
         with connection.cursor() as cursor:
             cursor.execute("SET ROLE NONE")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The registry file of a test, as its operator changes it while everything runs."""
+
+    path: Path
+
+    def without(self, name: str) -> None:
+        """Take out an asset, or a network with its assets."""
+        listed = self._read()
+        listed["assets"] = [
+            one
+            for one in listed["assets"]
+            if name not in {one["caip19"], one["caip19"].partition("/")[0]}
+        ]
+        listed["networks"] = [one for one in listed["networks"] if one["caip2"] != name]
+        self.path.write_text(json.dumps(listed))
+
+    def with_asset(self, **fields: str | int) -> None:
+        """List one more asset."""
+        listed = self._read()
+        listed["assets"].append(fields)
+        self.path.write_text(json.dumps(listed))
+
+    def _read(self) -> dict[str, list[dict[str, str | int]]]:
+        return dict(json.loads(self.path.read_text()))
+
+
+@pytest.fixture
+def listing(networks: Devnet, settings: Settings) -> Listing:
+    """The registry file, to be changed."""
+    return Listing(Path(settings.NETWORKS_FILE))
