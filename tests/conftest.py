@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -82,6 +83,9 @@ class Listing:
             if name not in {one["caip19"], one["caip19"].partition("/")[0]}
         ]
         listed["networks"] = [one for one in listed["networks"] if one["caip2"] != name]
+        for network in listed["networks"]:
+            if sweeping := network.get("sweeping"):
+                sweeping["minimums"] = [one for one in sweeping["minimums"] if one["asset"] != name]
         self.path.write_text(json.dumps(listed))
 
     def with_asset(self, **fields: str | int) -> None:
@@ -90,7 +94,7 @@ class Listing:
         listed["assets"].append(fields)
         self.path.write_text(json.dumps(listed))
 
-    def _read(self) -> dict[str, list[dict[str, str | int]]]:
+    def _read(self) -> dict[str, list[dict[str, Any]]]:
         return dict(json.loads(self.path.read_text()))
 
 

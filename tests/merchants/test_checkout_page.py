@@ -1,6 +1,5 @@
 """The checkout page as a resident reads it, drawn from payments on real nodes."""
 
-import json
 import re
 import threading
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from merchants.invoices import choose_option, issue_invoice, uri_of
 from merchants.models import Invoice, PaymentOption, Shop
 from merchants.pages.devnet_wallet import has_test_wallet, pay_from_test_wallet
 from settlement.rates.quoting import quotes_of
+from tests.conftest import Listing
 from tests.merchants.test_invoices import asset, issued, mine, work
 
 pytestmark = pytest.mark.django_db
@@ -295,18 +295,12 @@ def test_the_qr_and_the_two_copy_buttons_have_names_of_their_own(
 
 @pytest.mark.parametrize("gone", ["USDT", "network"])
 def test_an_asset_that_left_the_registry_breaks_no_page(
-    gone: str, networks: Devnet, shop: Shop, settings: Settings
+    gone: str, networks: Devnet, shop: Shop, settings: Settings, listing: Listing
 ) -> None:
     invoice, usdt = issued(shop, "USDT")
     txid = pay(networks, usdt, percent=40)
     work()
-    path = Path(settings.NETWORKS_FILE)
-    listed = json.loads(path.read_text())
-    if gone == "network":
-        listed["networks"] = [one for one in listed["networks"] if one["kind"] == "bitcoin"]
-        listed["assets"] = [one for one in listed["assets"] if one["symbol"] == "BTC"]
-    listed["assets"] = [one for one in listed["assets"] if one["symbol"] != "USDT"]
-    path.write_text(json.dumps(listed))
+    listing.without(usdt.network if gone == "network" else usdt.asset)
     assert usdt.asset not in registry().assets
 
     page = page_of(invoice, usdt)
