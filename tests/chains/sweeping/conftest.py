@@ -38,8 +38,8 @@ class Sweeping:
     devnet: Devnet
     file: Path
     payer: GasPayer
+    key: str = field(repr=False)
     prices: dict[str, Decimal] = field(default_factory=lambda: dict(PRICES))
-    url: str = ""
 
     @property
     def network(self) -> Network:
@@ -145,7 +145,12 @@ def sweeping(networks: Devnet, settings: Settings) -> Sweeping:
     """A funded gas payer, and a treasury of this test's own."""
     account = Account.create()
     networks.evm.rpc("anvil_setBalance", account.address, hex(10**18))
-    ours = Sweeping(devnet=networks, file=Path(settings.NETWORKS_FILE), payer=GasPayer(account))
+    ours = Sweeping(
+        devnet=networks,
+        file=Path(settings.NETWORKS_FILE),
+        payer=GasPayer(account),
+        key=account.key.hex(),
+    )
     ours.change_network(treasury=to_checksum_address(secrets.token_hex(20)))
     networks.evm.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
     networks.evm.mine(1)
