@@ -85,7 +85,6 @@ def _of_key(key: str | bytes, setting: str) -> GasPayer:
 
 
 @sensitive_variables()
-@sensitive_variables()
 def _of_keystore(path: Path, password_file: Path) -> GasPayer:
     try:
         keystore = json.loads(path.read_text())
