@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 from celery import shared_task
 from django.core.cache import cache
+from structlog.contextvars import bound_contextvars
 
 from alatau_pay.sweeps import follow_and_book
 from chains.assets import Asset, Network
@@ -42,7 +43,6 @@ EXPIRES_S: Final = 30
 
 It is the sender's clock against the worker's: hosts whose clocks differ by more would do nothing.
 """
-ROUNDS_MAX: Final = 100
 HEALTH_S: Final = 10.0
 
 _nodes: dict[str, tuple[Network, tuple[Asset, ...], NodePool]] = {}
@@ -70,7 +70,7 @@ def scan_network(caip2: str) -> None:
     """
     asked_again = f"scan-asked-for:{caip2}"
     cache.set(asked_again, 1, EXPIRES_S)
-    with scanning_alone(caip2) as alone:
+    with bound_contextvars(network=caip2), scanning_alone(caip2) as alone:
         if not alone:
             return
         cache.delete(asked_again)
@@ -88,7 +88,7 @@ def _scan(caip2: str) -> ScanReport | None:
     try:
         return read_network(caip2)
     except NodeError as error:
-        log.warning("scan failed", network=caip2, error=str(error))
+        log.warning("scan failed", error=str(error))
         return None
     finally:
         _record_health(caip2)
@@ -145,11 +145,10 @@ def apply_all_transfers() -> None:
 @shared_task(expires=EXPIRES_S)
 def apply_transfers(caip2: str) -> None:
     """Apply one network's changed transfers to their invoices and to the ledger."""
-    for _round in range(ROUNDS_MAX):
+    with bound_contextvars(network=caip2):
         changed = apply_changes(network=caip2)
-        if not changed:
-            return
-        log.info("invoices changed", network=caip2, invoices=[str(one) for one in changed])
+        if changed:
+            log.info("invoices changed", invoices=[str(one) for one in changed])
 
 
 @shared_task(expires=EXPIRES_S)

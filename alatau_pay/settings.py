@@ -9,6 +9,11 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from django.core.checks.security.base import (
+    SECRET_KEY_INSECURE_PREFIX,
+    SECRET_KEY_MIN_LENGTH,
+    SECRET_KEY_MIN_UNIQUE_CHARACTERS,
+)
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
@@ -21,6 +26,14 @@ def flag(name: str) -> bool:
     if value not in {"0", "1"}:
         raise ImproperlyConfigured(f"{name} must be 0 or 1, not {value!r}.")
     return value == "1"
+
+
+def level(name: str) -> str:
+    """The level of logging under ``name``, INFO by default."""
+    value = os.environ.get(name, "INFO")
+    if value not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ImproperlyConfigured(f"{name} must be DEBUG, INFO, WARNING or ERROR, not {value!r}.")
+    return value
 
 
 def seconds(name: str, default: int) -> int:
@@ -60,12 +73,43 @@ def rates_from(text: str) -> dict[str, Decimal]:
         raise ImproperlyConfigured("FIXED_RATES must look like BTC=45000000,USDT=475.") from None
 
 
+def secret_from(name: str) -> str:
+    """The secret under ``name``; refuses what is short, poor or known from an example (R105)."""
+    value = os.environ.get(name, "")
+    if (
+        len(value) < SECRET_KEY_MIN_LENGTH
+        or len(set(value)) < SECRET_KEY_MIN_UNIQUE_CHARACTERS
+        or value.startswith(SECRET_KEY_INSECURE_PREFIX)
+    ):
+        raise ImproperlyConfigured(
+            f"Set {name} to a random string of {SECRET_KEY_MIN_LENGTH} characters or more, of "
+            "your own."
+        )
+    return value
+
+
+def refuse_known_password(name: str) -> None:
+    """Refuse a password in a URL of the environment that everybody tries first (R105)."""
+    parts = urlsplit(os.environ.get(name, ""))
+    # A Unix socket needs none.
+    if parts.hostname and unquote(parts.password or "").lower() in KNOWN_PASSWORDS:
+        raise ImproperlyConfigured(f"{name} has no password, or one that everybody tries first.")
+
+
+KNOWN_PASSWORDS = frozenset(
+    {"", "admin", "alatau", "change-me", "changeme", "default", "example", "pass", "password"}
+    | {"pgserver", "postgres", "redis", "root", "secret", "test", "123456", "12345678"}
+)
+DEVNET = flag("DEVNET")
 DEBUG = flag("DEBUG")
-SECRET_KEY = os.environ.get("SECRET_KEY", "")
-if not SECRET_KEY:
-    if not (DEBUG or flag("DEVNET")):
-        raise ImproperlyConfigured("Set SECRET_KEY to a long random string.")
-    SECRET_KEY = get_random_secret_key()
+if DEBUG and not DEVNET:
+    raise ImproperlyConfigured("DEBUG shows secrets to whoever meets an error: only with DEVNET.")
+if DEVNET:
+    SECRET_KEY = os.environ.get("SECRET_KEY") or get_random_secret_key()
+else:
+    SECRET_KEY = secret_from("SECRET_KEY")
+    for url_name in ("DATABASE_URL", "REDIS_URL"):
+        refuse_known_password(url_name)
 
 PUBLIC_URL = os.environ.get("PUBLIC_URL", "http://127.0.0.1:8000")
 LIVE_URL = os.environ.get("LIVE_URL", "")
@@ -78,7 +122,6 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 NETWORKS_FILE = os.environ.get("NETWORKS_FILE", "")
 """Path of the JSON registry of networks and assets (docs/networks.md)."""
-DEVNET = flag("DEVNET")
 DEVNET_WALLET_URL = os.environ.get("DEVNET_WALLET_URL", "")
 """Loopback address of the test wallet; refused unless every network is a devnet."""
 FIXED_RATES = rates_from(os.environ.get("FIXED_RATES", ""))
@@ -154,11 +197,11 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
-        if DEBUG or DEVNET
+        if DEVNET
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = DEBUG or DEVNET
+WHITENOISE_USE_FINDERS = DEVNET
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -177,9 +220,9 @@ CONTENT_SECURITY_POLICY = {
 
 # TLS ends at the operator's proxy; the devnet is plain HTTP on loopback.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if flag("TRUST_PROXY") else None
-SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not (DEBUG or DEVNET)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEVNET
 LANGUAGE_COOKIE_SECURE = SECURE_SSL_REDIRECT
-SECURE_HSTS_SECONDS = 0 if DEBUG or DEVNET else 31_536_000
+SECURE_HSTS_SECONDS = 0 if DEVNET else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_HSTS_SECONDS > 0
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -189,3 +232,6 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
 }
+
+LOGGING_CONFIG = "alatau_pay.logs.configure"
+LOGGING = {"level": level("LOG_LEVEL"), "readable": DEVNET}

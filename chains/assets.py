@@ -101,7 +101,7 @@ class Network:
     name: str
     coin: str
     endpoints: tuple[str, ...] = field(repr=False)
-    push: str = ""
+    push: str = field(default="", repr=False)
     final_confirmations: int
     block_time_s: int
     start_height: int

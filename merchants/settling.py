@@ -19,6 +19,7 @@ from django.db import (
     transaction,
 )
 from django.db.models import Sum, prefetch_related_objects
+from structlog.contextvars import bound_contextvars
 
 from chains.transfers import TransferFact, TransferState, changes_since, transfers_of
 from merchants.clock import database_now
@@ -96,7 +97,8 @@ def _apply_all(facts: Sequence[TransferFact]) -> set[UUID]:
                 set_apart(fact, reason="its address was not given out for an invoice")
             continue
         before = invoice.status
-        done = _apply_or_set_apart(invoice, by_reference[reference], now)
+        with bound_contextvars(invoice=reference):
+            done = _apply_or_set_apart(invoice, by_reference[reference], now)
         if done:
             _tell(invoice, before)
         applied += done

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -142,6 +143,28 @@ def test_a_silent_node_keeps_no_other_network_s_payment_waiting(city: City) -> N
             assert query(city, SCANNING_EVM) == scanning  # that scan still waits for its answer
         finally:
             networks_file.write_text(before)
+
+
+@pytest.mark.case("R104")
+def test_no_log_of_the_city_holds_a_secret(city: City) -> None:
+    uris, token, _shop = issue(city)
+    city.devnet.resident.pay(uris["BTC"])
+    status = "SELECT status FROM merchants_invoice WHERE token = %s"
+    wait_until(lambda: query(city, status, token) == [("processing",)])
+    logs = {path.name: path.read_text(errors="replace") for path in city.folder.glob("*.log")}
+    assert logs.keys() >= {
+        "web.log",
+        "live.log",
+        "beat.log",
+        "listen.log",
+        *map("{}.log".format, WORKERS),
+    }
+    said = "".join(logs.values())
+    assert "invoices changed" in said
+    password = urlsplit(city.devnet.bitcoin.rpc_url).password
+    assert password
+    for secret in (password, city.environment["SECRET_KEY"], city.devnet.bitcoin.account_key):
+        assert secret not in said
 
 
 @pytest.mark.case("R91")
