@@ -5,7 +5,6 @@ from decimal import Decimal
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
 
 from chains.assets import Asset, Network
 from chains.evm.payer import GasPayer, GasPayerError, gas_payer_from
@@ -25,7 +24,7 @@ def follow_and_book(*, network: Network, nodes: NodePool) -> tuple[FollowReport,
 
     Raises NodeError. Without a rate nothing is booked; the next call does.
     """
-    report = follow(network=network, nodes=nodes, payer_of=gas_payer, now=timezone.now())
+    report = follow(network=network, nodes=nodes, payer_of=gas_payer)
     return report, book_ends(network=network)
 
 

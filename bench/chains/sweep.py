@@ -92,8 +92,6 @@ class Sweeper:
 
     def plan(self) -> tuple[object, float]:
         """A plan, and the seconds that it took."""
-        from django.utils import timezone
-
         from chains.sweeping.planning import plan_sweeps
 
         began = time.monotonic()
@@ -104,14 +102,11 @@ class Sweeper:
             nodes=self.nodes,
             payer=self.payer,
             price_of=lambda asset: PRICES.get(asset.symbol),
-            now=timezone.now(),
         )
         return plan, time.monotonic() - began
 
     def sweep(self, kind: str, symbol: str) -> None:
         """Plan, send, follow to the end, and print what it cost."""
-        from django.utils import timezone
-
         from chains.models import Sweep
         from chains.networks import registry
         from chains.sweeping.following import follow_sweeps
@@ -123,14 +118,12 @@ class Sweeper:
             networks=registry(),
             node_for=lambda _network: self.nodes,
             payer=self.payer,
-            now=timezone.now(),
         )
         self.evm.mine(4)
         follow_sweeps(
             network=self.network,
             nodes=self.nodes,
             payer_of=lambda: self.payer,
-            now=timezone.now(),
         )
         sweeps = Sweep.objects.filter(plan=plan.id)  # type: ignore[attr-defined]
         if {sweep.state for sweep in sweeps} != {"done"}:

@@ -6,15 +6,16 @@ chain by the hashes that were stored before they were sent, and by the nonce.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 from django.db import transaction
+from django.db.models.functions import Now
 
 from chains.assets import Network
 from chains.evm.payer import GasPayer
 from chains.evm.sweeps import Fate, Receipt, SweepChain, outflows
-from chains.models import Sweep, SweepAttempt, SweepState
+from chains.models import Sweep, SweepAttempt, SweepItem, SweepState
 from chains.nodes import BlockRef
 from chains.pool import NodePool
 from chains.sweeping.planning import policy_of
@@ -38,9 +39,7 @@ class FollowReport:
     waiting: int = 0
 
 
-def follow_sweeps(
-    *, network: Network, nodes: NodePool, payer_of: PayerOf, now: datetime
-) -> FollowReport:
+def follow_sweeps(*, network: Network, nodes: NodePool, payer_of: PayerOf) -> FollowReport:
     """Bring every sweep of a network that is under way to where the chain has it.
 
     ``payer_of`` is asked for the key only when a higher fee is to be signed; without one, what is
@@ -51,9 +50,7 @@ def follow_sweeps(
     if not waiting:
         return FollowReport()
     chain = SweepChain(network=network, nodes=nodes)
-    one_round = _Round(
-        network=network, chain=chain, final=chain.final_block(), payer_of=payer_of, now=now
-    )
+    one_round = _Round(network=network, chain=chain, final=chain.final_block(), payer_of=payer_of)
     for sweep in waiting:
         one_round.follow(sweep)
     return one_round.report
@@ -67,7 +64,6 @@ class _Round:
     chain: SweepChain
     final: BlockRef
     payer_of: PayerOf
-    now: datetime
     report: FollowReport = field(default_factory=FollowReport)
 
     def follow(self, sweep: Sweep) -> None:
@@ -91,7 +87,9 @@ class _Round:
         """Raise the fee of what waits too long; send again what the network has forgotten."""
         last = attempts[0]
         patience = timedelta(seconds=policy_of(self.network).replace_after_s)
-        payer = self.payer_of() if self.now - last.signed_at >= patience else None
+        # By the database's clock, as it was stored (R71).
+        waited = sweep.attempts.filter(pk=last.pk, signed_at__lte=Now() - patience).exists()
+        payer = self.payer_of() if waited else None
         if payer and payer.address == sweep.sender:
             attempt = replace_attempt(
                 sweep=sweep, last=last, network=self.network, chain=self.chain, payer=payer
@@ -124,6 +122,7 @@ class _Round:
                 for item in locked.items.select_related("address"):
                     item.swept, item.live = swept.get(item.address.text, 0), False
                     item.save()
+                    locked.note = locked.note or _shortfall(item)
             locked.save()
 
     def _coins_are_there(self, sweep: Sweep) -> bool:
@@ -147,6 +146,13 @@ class _Round:
         before = self.chain.final_block(height_max=receipt.block.height - 1)
         balances = self.chain.balances(holders, token=None, block=before)
         return dict(zip(holders, balances, strict=True))
+
+
+def _shortfall(item: SweepItem) -> str:
+    """That less left an address than it held: the token is not what it says."""
+    if item.swept is None or item.swept >= item.value:
+        return ""
+    return f"{item.address.text} held {item.value} and gave {item.swept}"
 
 
 def _record_lost(sweep: Sweep) -> bool:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db.models import Exists, F, Max, Min, OuterRef, Q, Subquery, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Case, Exists, F, Max, OuterRef, Q, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce, Now
 
 from chains.assets import Asset
 from chains.evm.sweeps import SweepChain
@@ -45,22 +45,23 @@ class Finding:
 class Holding:
     """What one address holds, in base units: the part that final transfers explain.
 
-    ``since`` is the time of the oldest of those transfers' blocks.
+    ``is_old`` tells that the oldest of those transfers has waited for as long as it may.
     """
 
     address: Address
     value: int
-    since: datetime
+    is_old: bool
 
 
 def holdings_of(
-    *, asset: Asset, chain: SweepChain, block: BlockRef
+    *, asset: Asset, chain: SweepChain, block: BlockRef, age_s_max: int
 ) -> tuple[list[Holding], list[Finding]]:
     """Addresses with final transfers since their last sweep, and what ``block`` shows otherwise.
 
+    ``age_s_max`` is how long a transfer may wait by the database's clock (R71), 0 for ever.
     An address that a sweep under way holds is left out. Raises NodeError.
     """
-    rows = list(_fresh_transfers(asset, block.height)[:ADDRESSES_MAX])
+    rows = list(_fresh_transfers(asset, block.height, age_s_max)[:ADDRESSES_MAX])
     rows_of = Address.objects.select_related("deployment")
     addresses = rows_of.in_bulk([row["address"] for row in rows])
     holders = [addresses[row["address"]].text for row in rows]
@@ -79,7 +80,7 @@ def holdings_of(
             findings.append(_finding(FindingKind.MISSING, asset, address, sure - balance, why))
         if balance:
             value = min(balance, final)
-            holdings.append(Holding(address=address, value=value, since=row["since"]))
+            holdings.append(Holding(address=address, value=value, is_old=row["is_old"]))
     return holdings, findings
 
 
@@ -98,11 +99,12 @@ def _finding(kind: FindingKind, asset: Asset, address: Address, value: int, why:
     return Finding(kind=kind, asset=asset.caip19, addresses=(address.text,), value=value, why=why)
 
 
-def _fresh_transfers(asset: Asset, height_max: int) -> Any:  # noqa: ANN401 -- annotated rows
+def _fresh_transfers(asset: Asset, height_max: int, age_s_max: int) -> Any:  # noqa: ANN401 -- annotated rows
     """By address: final value since the last sweep that took all.
 
     ``sure`` leaves out what came in that sweep's own block: before it, or after?
     """
+    old = Q(block__time__lte=Now() - timedelta(seconds=age_s_max)) if age_s_max else Q(pk=None)
     items = SweepItem.objects.filter(address=OuterRef("address"), asset=asset.caip19)
     whole = items.filter(sweep__state=SweepState.DONE, swept__gte=F("value"))
     last = whole.order_by().values("address").annotate(last=Max("sweep__block_height"))
@@ -121,7 +123,7 @@ def _fresh_transfers(asset: Asset, height_max: int) -> Any:  # noqa: ANN401 -- a
         .annotate(
             final=Sum("value"),
             sure=Sum("value", filter=Q(block__height__gt=F("swept_at"))),
-            since=Min("block__time"),
+            is_old=Max(Case(When(old, then=1), default=0)),
         )
         .order_by("-final", "address")
     )

@@ -6,7 +6,6 @@ on. A plan is stored, so that what is sent later is what was shown.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
@@ -61,9 +60,8 @@ def plan_sweeps(
     nodes: NodePool,
     payer: GasPayer,
     price_of: PriceOf,
-    now: datetime,
 ) -> SweepPlan:
-    """Store under ``plan`` the sweeps of a network that are due at ``now`` (UTC), and return them.
+    """Store under ``plan`` the sweeps of a network that are due, and return them.
 
     Raises SweepRefusedError for a network without a policy or with an unsafe treasury, NodeError.
     """
@@ -76,9 +74,11 @@ def plan_sweeps(
     made: list[tuple[Route, Batch]] = []
     for minimum in policy.minimums:
         asset = listed[minimum.asset]
-        holdings, findings = holdings_of(asset=asset, chain=chain, block=block)
+        holdings, findings = holdings_of(
+            asset=asset, chain=chain, block=block, age_s_max=policy.age_s_max
+        )
         batcher.findings += findings
-        due = [one for one in holdings if _is_due(one, minimum.value, policy, now)]
+        due = [one for one in holdings if one.value >= minimum.value or (one.value and one.is_old)]
         worth = worths.get(asset.caip19)
         if worth is None:
             why = "no rate for it or for the network's coin"
@@ -140,14 +140,6 @@ def _worths(assets: Iterable[Asset], price_of: PriceOf) -> dict[str, Fraction]:
             worth = wei_per_unit(asset, coin, price=price, coin_price=coin_price)
             worths[asset.caip19] = worth
     return worths
-
-
-def _is_due(holding: Holding, minimum: int, policy: SweepPolicy, now: datetime) -> bool:
-    """Whether an address holds enough, or has held what it holds for long enough."""
-    if holding.value >= minimum:
-        return True
-    age_max = timedelta(seconds=policy.age_s_max)
-    return bool(policy.age_s_max and holding.value) and now - holding.since >= age_max
 
 
 def _routes(

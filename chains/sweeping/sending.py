@@ -8,7 +8,7 @@ an address in one sweep at a time.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Max
+from django.db.models.functions import Now
 
 from chains.assets import Network, Registry
 from chains.evm.payer import GasPayer
@@ -40,7 +41,7 @@ class SendOutcome(StrEnum):
 
     SENT = "sent"
     WAITING = "signed, to be sent again"
-    STALE = "stale"
+    NOT_SENT = "not sent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,27 +60,31 @@ def send_plan(
     networks: Registry,
     node_for: Callable[[Network], NodePool],
     payer: GasPayer,
-    now: datetime,
 ) -> list[SweepSent]:
-    """Send every sweep of a stored plan that still holds; ``now`` is UTC.
+    """Send every sweep of a stored plan that still holds.
 
-    A sweep whose rehearsal fails now, or whose fees have risen beyond its limit, is left out and
-    said to be stale. Raises SweepRefusedError for a plan that is unknown, sent or too old, and
-    NodeError; what was sent before stands.
+    A sweep whose rehearsal fails now, whose fees have risen beyond its limit, or whose node does
+    not answer, is left out and said to be not sent. Raises SweepRefusedError for a plan that is
+    unknown, sent or too old, or whose treasury the payer owns.
     """
-    sweeps = list(Sweep.objects.filter(plan=plan).order_by("pk"))
-    waiting = [sweep for sweep in sweeps if sweep.state == SweepState.PLANNED]
+    sweeps = Sweep.objects.filter(plan=plan).order_by("pk")
+    waiting = list(sweeps.filter(state=SweepState.PLANNED))
     if not waiting:
-        said = "was sent before" if sweeps else "is not known"
+        said = "was sent before" if sweeps.exists() else "is not known"
         raise SweepRefusedError(f"The plan {plan} {said}.")
-    if now - min(sweep.planned_at for sweep in waiting) > PLAN_AGE_MAX:
+    # By the database's clock, as it was stored (R71).
+    if sweeps.filter(planned_at__lt=Now() - PLAN_AGE_MAX).exists():
         raise SweepRefusedError(f"The plan {plan} is older than {PLAN_AGE_MAX}: plan anew.")
+    nodes = {one.network: node_for(networks.networks[one.network]) for one in waiting}
     sent = []
     for sweep in waiting:
         network = networks.networks[sweep.network]
-        chain = SweepChain(network=network, nodes=node_for(network))
-        check_treasury(chain, treasury=sweep.treasury, payer=payer)
-        sent.append(_send(sweep, network=network, chain=chain, payer=payer))
+        chain = SweepChain(network=network, nodes=nodes[sweep.network])
+        try:
+            check_treasury(chain, treasury=sweep.treasury, payer=payer)
+            sent.append(_send(sweep, network=network, chain=chain, payer=payer))
+        except NodeError as error:
+            sent.append(_not_sent(sweep, str(error)))
     return sent
 
 
@@ -121,24 +126,29 @@ def replace_attempt(
 
 def _send(sweep: Sweep, *, network: Network, chain: SweepChain, payer: GasPayer) -> SweepSent:
     fees = chain.fees()
-    why = _why_stale(sweep, chain, payer, fees)
+    fee = min(sweep.fee_wei_per_gas_max, ROOM_FOR_BASE_FEE * fees.base_wei + fees.tip_wei)
+    why = _why_stale(sweep, chain, payer, fees, fee)
     if why:
-        return SweepSent(sweep=sweep.pk, outcome=SendOutcome.STALE, txid="", why=why)
+        return _not_sent(sweep, why)
     nonce = chain.next_nonce(payer.address)
     try:
-        attempt = _start(sweep, network=network, payer=payer, nonce=nonce, fees=fees)
+        attempt = _start(
+            sweep, network=network, payer=payer, nonce=nonce, fee=fee, tip=min(fee, fees.tip_wei)
+        )
     except IntegrityError:
-        why = "another sweep holds one of its addresses"
-        return SweepSent(sweep=sweep.pk, outcome=SendOutcome.STALE, txid="", why=why)
+        return _not_sent(sweep, "another sweep holds one of its addresses")
     if attempt is None:
-        why = "it was sent by someone else just now"
-        return SweepSent(sweep=sweep.pk, outcome=SendOutcome.STALE, txid="", why=why)
+        return _not_sent(sweep, "somebody else has just sent it")
     why = broadcast(chain, sweep, attempt)
     outcome = SendOutcome.WAITING if why else SendOutcome.SENT
     return SweepSent(sweep=sweep.pk, outcome=outcome, txid=attempt.txid, why=why)
 
 
-def _why_stale(sweep: Sweep, chain: SweepChain, payer: GasPayer, fees: Fees) -> str:
+def _not_sent(sweep: Sweep, why: str) -> SweepSent:
+    return SweepSent(sweep=sweep.pk, outcome=SendOutcome.NOT_SENT, txid="", why=why)
+
+
+def _why_stale(sweep: Sweep, chain: SweepChain, payer: GasPayer, fees: Fees, fee: int) -> str:
     """Why a planned sweep does not hold any more; empty where it does."""
     if fees.total_wei > sweep.fee_wei_per_gas_max:
         return (
@@ -149,14 +159,15 @@ def _why_stale(sweep: Sweep, chain: SweepChain, payer: GasPayer, fees: Fees) -> 
         return answer.reason
     if answer > sweep.gas_limit:
         return f"it needs {answer} gas now, and {sweep.gas_limit} was planned"
-    if chain.balance_now(payer.address) < sweep.gas_limit * fees.total_wei:
+    # Nodes ask for the whole limit at the whole fee, whatever is spent of it.
+    if chain.balance_now(payer.address) < sweep.gas_limit * fee:
         return f"the gas payer {payer.address} cannot pay for it: top it up"
     return ""
 
 
 @transaction.atomic
 def _start(
-    sweep: Sweep, *, network: Network, payer: GasPayer, nonce: int, fees: Fees
+    sweep: Sweep, *, network: Network, payer: GasPayer, nonce: int, fee: int, tip: int
 ) -> SweepAttempt | None:
     """Give the sweep its nonce, hold its addresses, and sign; None if someone else did.
 
@@ -174,8 +185,7 @@ def _start(
     locked.state = SweepState.SENT
     locked.save()
     locked.items.update(live=True)
-    fee = min(locked.fee_wei_per_gas_max, ROOM_FOR_BASE_FEE * fees.base_wei + fees.tip_wei)
-    return _sign(locked, network=network, payer=payer, fee=fee, tip=min(fee, fees.tip_wei))
+    return _sign(locked, network=network, payer=payer, fee=fee, tip=tip)
 
 
 def _sign(sweep: Sweep, *, network: Network, payer: GasPayer, fee: int, tip: int) -> SweepAttempt:

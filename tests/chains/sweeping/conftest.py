@@ -3,13 +3,13 @@
 import json
 import secrets
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
-from django.utils import timezone
+from django.db.models import F
 from eth_account import Account
 from eth_utils.address import to_checksum_address
 from pytest_django.fixtures import Settings
@@ -21,6 +21,7 @@ from alatau_pay.devnet.nodes import Devnet
 from chains.addresses import allocate_address
 from chains.assets import Asset, Network
 from chains.evm.payer import GasPayer
+from chains.models import Block, Sweep, SweepAttempt
 from chains.networks import node_for, registry
 from chains.pool import NodePool
 from chains.scanning import scan_network
@@ -97,33 +98,39 @@ class Sweeping:
     def scan(self) -> None:
         assert scan_network(network=self.network, node=self.nodes).caught_up
 
-    def plan(self, *, at: datetime | None = None, plan: UUID | None = None) -> SweepPlan:
+    def plan(self) -> SweepPlan:
         return plan_sweeps(
-            plan=plan or uuid4(),
+            plan=uuid4(),
             network=self.network,
             assets=registry().assets_on(anvil.CAIP2),
             nodes=self.nodes,
             payer=self.payer,
             price_of=lambda asset: self.prices.get(asset.symbol),
-            now=at or timezone.now(),
         )
 
-    def send(self, plan: SweepPlan, *, later: timedelta = timedelta(0)) -> list[SweepSent]:
+    def send(self, plan: SweepPlan) -> list[SweepSent]:
         return send_plan(
             plan=plan.id,
             networks=registry(),
             node_for=lambda _network: self.nodes,
             payer=self.payer,
-            now=timezone.now() + later,
         )
 
-    def follow(self, *, later: timedelta = timedelta(0), with_key: bool = True) -> FollowReport:
+    def follow(self, *, with_key: bool = True) -> FollowReport:
         return follow_sweeps(
             network=self.network,
             nodes=self.nodes,
             payer_of=lambda: self.payer if with_key else None,
-            now=timezone.now() + later,
         )
+
+    def let_pass(self, time: timedelta) -> None:
+        """As if so much time had passed since everything that is stored."""
+        for model, field_name in (
+            (Sweep, "planned_at"),
+            (SweepAttempt, "signed_at"),
+            (Block, "time"),
+        ):
+            model.objects.update(**{field_name: F(field_name) - time})
 
     def token(self, symbol: str) -> Contract:
         contract = self.asset(symbol).contract

@@ -83,7 +83,7 @@ def test_what_is_left_and_a_poor_payer_are_said(
     plan = Sweep.objects.get().plan
     with pytest.raises(CommandError, match="Not all of the plan"):
         call_command("sweep", "--send", str(plan))
-    assert "stale" in capsys.readouterr().out
+    assert "not sent" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_is_left_and_a_poor_payer_are_said(
         (("--plan", "--follow"), "not allowed"),
         (("--send", "now"), "invalid UUID"),
         (("--send", "00000000-0000-0000-0000-000000000001"), "is not known"),
-        (("--plan", "--network", "eip155:1"), "does not name eip155:1"),
+        (("--plan", "--network", "eip155:1"), "names no network 'eip155:1'"),
         (
             ("--plan", "--network", "bip122:0f9188f13cb7b2c71f2a335e3a4fc328"),
             "no 'sweeping' policy",

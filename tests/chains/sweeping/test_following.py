@@ -86,8 +86,9 @@ def test_a_sweep_that_the_network_forgot_is_sent_again_without_the_key(sent: Swe
 
 @pytest.mark.case("R63")
 def test_a_sweep_that_waits_too_long_gets_a_higher_fee_and_is_mined_once(sent: Sweeping) -> None:
-    assert sent.follow(later=PATIENCE, with_key=False).waiting == 1
-    assert sent.follow(later=PATIENCE).replaced == 1
+    sent.let_pass(PATIENCE)
+    assert sent.follow(with_key=False).waiting == 1
+    assert sent.follow().replaced == 1
     first, second = attempts()
     assert second.fee_wei_per_gas * 8 >= first.fee_wei_per_gas * 9
     assert second.tip_wei_per_gas * 8 >= first.tip_wei_per_gas * 9
@@ -99,7 +100,8 @@ def test_a_sweep_that_waits_too_long_gets_a_higher_fee_and_is_mined_once(sent: S
 
 
 def test_the_earlier_attempt_may_be_mined_after_all(sent: Sweeping) -> None:
-    sent.follow(later=PATIENCE)
+    sent.let_pass(PATIENCE)
+    sent.follow()
     first, second = attempts()
     sent.devnet.evm.rpc("anvil_dropTransaction", f"0x{second.txid}")
     sent.devnet.evm.rpc("eth_sendRawTransaction", f"0x{bytes(first.raw).hex()}")
@@ -112,12 +114,14 @@ def test_the_earlier_attempt_may_be_mined_after_all(sent: Sweeping) -> None:
 def test_no_fee_is_raised_beyond_the_limit(sent: Sweeping) -> None:
     (first,) = attempts()
     Sweep.objects.update(fee_wei_per_gas_max=first.fee_wei_per_gas * 9 // 8)
-    assert sent.follow(later=PATIENCE).replaced == 0
+    sent.let_pass(PATIENCE)
+    assert sent.follow().replaced == 0
     assert attempts() == [first]
     Sweep.objects.update(fee_wei_per_gas_max=first.fee_wei_per_gas * 2)
     fees = []
     for _round in range(10):
-        sent.follow(later=PATIENCE)
+        sent.let_pass(PATIENCE)
+        sent.follow()
         fees.append(attempts()[-1].fee_wei_per_gas)
     assert first.fee_wei_per_gas < max(fees) <= first.fee_wei_per_gas * 2
     assert len(attempts()) < 10
@@ -207,7 +211,8 @@ def test_a_node_that_forgot_a_receipt_is_not_believed(sent: Sweeping) -> None:
         sent.change_network(endpoints=[forgetful.url])
         sent.follow()
         assert state() == "sent"
-        sent.follow(later=PATIENCE)
+        sent.let_pass(PATIENCE)
+        sent.follow()
         assert state() == "sent"
     sent.change_network(endpoints=list(honest))
     sent.follow()
