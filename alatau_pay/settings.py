@@ -44,6 +44,18 @@ def seconds(name: str, default: int) -> int:
     return int(value)
 
 
+SESSION = (
+    # A payment page must fail fast rather than queue behind a stuck lock.
+    "lock_timeout=10s",
+    "statement_timeout=60s",
+    # A host that lost its power gives its locks back in half a minute, not in two hours.
+    "tcp_keepalives_idle=15",
+    "tcp_keepalives_interval=5",
+    "tcp_keepalives_count=3",
+    "client_connection_check_interval=10s",
+)
+
+
 def database_from(url: str) -> dict[str, object]:
     """The Django database entry for a ``postgresql://`` URL; a socket folder stands in ?host=."""
     parts = urlsplit(url)
@@ -59,8 +71,7 @@ def database_from(url: str) -> dict[str, object]:
         "PORT": str(parts.port or ""),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        # A payment page must fail fast rather than queue behind a stuck lock.
-        "OPTIONS": {"options": "-c lock_timeout=10s -c statement_timeout=60s", **query},
+        "OPTIONS": {"options": " ".join(f"-c {one}" for one in SESSION), **query},
     }
 
 
