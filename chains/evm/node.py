@@ -128,7 +128,7 @@ class EvmNode:
         if self._coin and network.native is NativeMode.LOGS:
             self._contracts[COIN_LOGGER] = self._coin
         self._range = RANGE_MAX
-        self._rpc = EvmRpc(url=url, name=network.name, timeout_s=timeout_s)
+        self._rpc = self._connection(url=url, timeout_s=timeout_s)
         self.check_chain()
         if network.factory:
             check_deployment(rpc=self._rpc, network=network)
@@ -203,6 +203,9 @@ class EvmNode:
                 if isinstance(row, dict) and row.get("blockHash") is None
             )
         )
+
+    def _connection(self, *, url: str, timeout_s: float) -> EvmRpc:
+        return EvmRpc(url=url, name=self.network.name, timeout_s=timeout_s)
 
     @property
     def _full(self) -> bool:

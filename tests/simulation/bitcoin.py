@@ -30,7 +30,7 @@ from chains.bitcoin.blocks import BitcoinBlock
 from chains.bitcoin.node import BitcoinNode
 from chains.bitcoin.rpc import NOT_FOUND, OUT_OF_RANGE, BitcoinRpc, RpcError
 from chains.nodes import BlockPrunedError
-from tests.simulation.chain import Block, Chain, Pay, Tx
+from tests.simulation.chain import Block, Chain, Mood, Pay, Tx
 from tests.simulation.servers import Server
 
 GENESIS: Final = CoreRegTestParams.GENESIS_BLOCK
@@ -51,7 +51,7 @@ def genesis(block_hash: str = "") -> Block:
         hash=block_hash or b2lx(GENESIS.GetHash()),
         parent=None,
         time=datetime.fromtimestamp(GENESIS.nTime, tz=UTC),
-        raw=GENESIS.serialize(),
+        body=GENESIS.serialize(),
     )
 
 
@@ -60,19 +60,15 @@ class BitcoinPayers:
 
     def __init__(self, *, rng: random.Random, now: Callable[[], datetime], asset: str) -> None:
         self._rng, self._now, self._asset = rng, now, asset
-        self._skew = timedelta(0)
+        self.skew = timedelta(0)
         self.reward: list[tuple[bytes, int]] = []
-
-    def skew(self, by: timedelta) -> None:
-        """Set the miners' clocks apart from the city's (R71)."""
-        self._skew = by
 
     def pay(self, pays: Sequence[tuple[bytes, int]], *, parent: Tx | None = None) -> Tx:
         """A payment to some scripts with change, from fresh coins or a parent's change (R11)."""
         coins = [self._rng.randbytes(32) + bytes(4) for _ in range(self._rng.choice((1, 1, 2)))]
         if parent is not None:
             # The change is the last output of every payment made here.
-            last = len(CTransaction.deserialize(parent.raw).vout) - 1
+            last = len(CTransaction.deserialize(parent.body).vout) - 1
             coins = [lx(parent.txid) + last.to_bytes(4, "little")]
         return self.build(coins, pays, needs=(parent.txid,) if parent else ())
 
@@ -83,7 +79,7 @@ class BitcoinPayers:
 
     def malleate(self, tx: Tx) -> Tx:
         """The same transaction under another txid (R6): somebody changed its signature."""
-        made = CMutableTransaction.from_tx(CTransaction.deserialize(tx.raw))
+        made = CMutableTransaction.from_tx(CTransaction.deserialize(tx.body))
         made.vin[0].scriptSig = CScript(self._rng.randbytes(8))
         pays = [(bytes(one.scriptPubKey), one.nValue) for one in made.vout]
         return self._transaction(made, pays, needs=tx.needs, replaces=tx)
@@ -94,7 +90,7 @@ class BitcoinPayers:
         tag = CScript(height.to_bytes(4, "little") + self._rng.randbytes(8))
         made.vin = [CMutableTxIn(CMutableOutPoint(), tag)]
         tx = self._transaction(made, pays or [(STRANGER, 5_000_000_000)], needs=())
-        tx.claims, tx.is_coinbase = (), True
+        tx.claims, tx.waits, tx.is_coinbase = (), False, True
         return tx
 
     def build(
@@ -131,20 +127,21 @@ class BitcoinPayers:
                 for one in made.vin
             ),
             needs=needs,
-            moods=(
-                tuple(
-                    Pay(position=f"out:{vout}", script=script, asset=self._asset, value=value)
-                    for vout, (script, value) in enumerate(pays)
-                ),
-            ),
+            moods=(Mood(pays=self._outputs(pays)),),
             born_at=self._now(),
-            raw=made.serialize(),
+            body=made.serialize(),
             replaces=replaces,
+        )
+
+    def _outputs(self, pays: Sequence[tuple[bytes, int]]) -> tuple[Pay, ...]:
+        return tuple(
+            Pay(position=f"out:{vout}", script=script, asset=self._asset, value=value)
+            for vout, (script, value) in enumerate(pays)
         )
 
     def seal(self, parent: Block, txs: Sequence[Tx]) -> Block:
         """A block over a parent; its coinbase goes where ``reward`` says, once."""
-        time = self._now() + self._skew
+        time = self._now() + self.skew
         mined = [self.coinbase(parent.height + 1, self.reward), *txs]
         self.reward = []
         header = CBlockHeader(
@@ -154,14 +151,14 @@ class BitcoinPayers:
             nTime=int(time.timestamp()),
             nNonce=self._rng.getrandbits(32),
         )
-        body = VarIntSerializer.serialize(len(mined)) + b"".join(tx.raw for tx in mined)
+        body = VarIntSerializer.serialize(len(mined)) + b"".join(tx.body for tx in mined)
         return Block(
             height=parent.height + 1,
             hash=b2lx(header.GetHash()),
             parent=parent,
             time=time.replace(microsecond=0),
             mined=tuple((tx, tx.moods[0]) for tx in mined),
-            raw=header.serialize() + body,
+            body=header.serialize() + body,
         )
 
 
@@ -204,7 +201,7 @@ class ModelRpc:
         """The raw transactions that are in the mempool; None for others."""
         self._server.ask(method)
         waiting = self._server.waiting
-        return [waiting[txid].raw.hex() if txid in waiting else None for (txid,) in rows]
+        return [waiting[txid].body.hex() if txid in waiting else None for (txid,) in rows]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -224,7 +221,7 @@ class ModelRpc:
     def _header(self, block_hash: str, verbose: bool = True) -> Any:  # noqa: ANN401
         block = self._known(block_hash)
         if not verbose:
-            return block.raw[:80].hex()
+            return block.body[:80].hex()
         best = self._server.best
         on_best = best.at(block.height) is block
         return {"confirmations": best.height - block.height + 1 if on_best else -1}
@@ -233,7 +230,7 @@ class ModelRpc:
         block = self._known(block_hash)
         if block.height <= self._server.pruned_below:
             raise BlockPrunedError("Block not available (pruned data)")
-        return block.raw.hex()
+        return block.body.hex()
 
     def _chain_info(self) -> dict[str, Any]:
         height = self._server.best.height

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,16 +22,29 @@ class Pay:
     value: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mood:
+    """What a transaction does in one block: what it pays, and what the network's model knows."""
+
+    pays: tuple[Pay, ...] = ()
+    detail: Any = None
+
+
 @dataclass(eq=False, slots=True, kw_only=True)
 class Tx:
-    """A transaction; ``moods`` are what it may pay, the first one unless its block says else."""
+    """A transaction; its block chooses one of ``moods``, the first one as a rule.
+
+    One that ``waits`` goes through the mempool; a coinbase or a withdrawal does not. ``body`` is
+    what the network's model makes of it.
+    """
 
     txid: str
     claims: tuple[bytes, ...]
     needs: tuple[str, ...] = ()
-    moods: tuple[tuple[Pay, ...], ...]
+    moods: tuple[Mood, ...]
     born_at: datetime
-    raw: bytes = b""
+    body: Any = None
+    waits: bool = True
     is_coinbase: bool = False
     replaces: "Tx | None" = None
 
@@ -49,8 +63,8 @@ class Block:
     hash: str
     parent: "Block | None"
     time: datetime
-    mined: tuple[tuple[Tx, tuple[Pay, ...]], ...] = ()
-    raw: bytes = b""
+    mined: tuple[tuple[Tx, Mood], ...] = ()
+    body: Any = None
     taken: dict[bytes, str] = field(default_factory=dict)
     holds: frozenset[str] = frozenset()
 
@@ -126,7 +140,7 @@ class Chain:
                 txids.add(tx.txid)
                 claims.update(tx.claims)
         block = self._seal(parent, chosen)
-        self.transactions |= {tx.txid: tx for tx, _pays in block.mined}
+        self.transactions |= {tx.txid: tx for tx, _mood in block.mined}
         block.taken = parent.taken | {claim: tx.txid for tx in chosen for claim in tx.claims}
         block.holds = parent.holds | txids
         self.blocks[block.hash] = block
@@ -137,11 +151,11 @@ class Chain:
         kept = {one.hash for one in best.branch()}
         left = [one for one in self.best.branch() if one.hash not in kept]
         self.best = best
-        candidates = [tx for block in reversed(left) for tx, _pays in block.mined]
+        candidates = [tx for block in reversed(left) for tx, _mood in block.mined]
         candidates += list(self.waiting.values())
         self.waiting = {}
         for tx in candidates:
-            if tx.is_coinbase or tx.txid in best.holds:
+            if not tx.waits or tx.txid in best.holds:
                 continue
             if self.may_wait(tx):
                 self.waiting[tx.txid] = tx
@@ -160,7 +174,7 @@ class Chain:
         if fork is None:
             return
         lost = [one for one in self.best.branch() if one.height > fork.height]
-        pool = [tx for block in reversed(lost) for tx, _pays in block.mined if not tx.is_coinbase]
+        pool = [tx for block in reversed(lost) for tx, _mood in block.mined if tx.waits]
         pool += [tx for tx in self.waiting.values() if tx not in pool]
         best = fork
         for _ in range(depth + extra):

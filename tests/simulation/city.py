@@ -12,8 +12,9 @@ from bip32 import BIP32
 from eth_utils.address import to_checksum_address
 
 from alatau_pay.devnet import anvil, bitcoind
-from chains.assets import FinalityTier, Network
+from chains.assets import FinalityTier, NativeMode, Network
 from chains.networks import registry
+from tests.simulation.evm_chain import Rules
 
 BTC: Final = f"{bitcoind.CAIP2}/slip44:1"
 ETH: Final = f"{anvil.CAIP2}/slip44:60"
@@ -78,6 +79,9 @@ def networks_of(rng: random.Random) -> dict[str, Network]:
         listed[anvil.CAIP2],
         final_confirmations=rng.choice((0, 0, 2, 4)),
         endpoints=_endpoints(rng),
+        native=rng.choice(tuple(NativeMode)),
+        # The contracts are there: no seed is about their deployment.
+        factory="",
     )
     if rng.random() < 0.3:
         tiers = ((BTC, 100_000, 1), (BTC, 10_000_000, 3))
@@ -90,6 +94,15 @@ def networks_of(rng: random.Random) -> dict[str, Network]:
             ),
         )
     return {bitcoin.caip2: bitcoin, evm.caip2: evm}
+
+
+def rules_of(network: Network) -> Rules:
+    """How an EVM network counts payments, for its model."""
+    return Rules(
+        native=network.native,
+        coin=ETH,
+        tokens={bytes.fromhex(asset[-40:]): asset for asset in (USDT, USDC)},
+    )
 
 
 def _endpoints(rng: random.Random) -> tuple[str, ...]:

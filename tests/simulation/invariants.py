@@ -33,6 +33,7 @@ class Invariants:
         self._check_ledger(stored)
         self._check_chain(stored)
         self._check_transfers(stored)
+        self._check_promptness(stored)
         self._check_finality(stored)
         for invoice in stored.invoices:
             self._check_invoice(invoice, stored)
@@ -94,6 +95,15 @@ class Invariants:
             held = [one for _tx, one in recount.held_in(self._world, block.network, truth)]
             if sorted(mined[block.hash]) != sorted(held):
                 raise ViolationError(f"C2: {block} holds {held}, stored is {mined[block.hash]}")
+
+    def _check_promptness(self, stored: Stored) -> None:
+        """What waited in every mempool while a scan came to its end is stored."""
+        known = {one.key for one in stored.transfers}
+        for caip2, txid in sorted(self._world.promised):
+            tx = self._world.chains[caip2].transactions[txid]
+            for held in recount.paid_by(self._world, caip2, tx):
+                if (held.network, held.txid, held.position) not in known:
+                    raise ViolationError(f"P1: {held} waits in every mempool and was not seen")
 
     def _check_finality(self, stored: Stored) -> None:
         final = {(one.key, one.variant): one for one in stored.transfers if one.state == "final"}

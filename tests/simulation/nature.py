@@ -1,6 +1,7 @@
 """What happens outside the city: payers pay and change their minds, miners mine and disagree."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from alatau_pay.devnet import bitcoind
@@ -22,6 +23,7 @@ def moves_of(world: World) -> Mapping[str, Callable[[str], None]]:
         "malleate": nature.malleate,
         "child": nature.pay_from_child,
         "coinbase": nature.pay_from_coinbase,
+        "noise": nature.make_noise,
         "reorganise": nature.reorganise,
         "finalise": nature.finalise,
     }
@@ -56,7 +58,7 @@ class Nature:
             return
         tx = self._rng.choice(list(chain.waiting.values()))
         kind = self._rng.choice(("same", "other", "back"))
-        pays = [] if kind == "back" else [pay for pay in tx.moods[0] if self._is_ours(pay)]
+        pays = [] if kind == "back" else [pay for pay in tx.moods[0].pays if self._is_ours(pay)]
         if kind == "other":
             factor = self._rng.choice((0.5, 0.9, 1.1, 2))
             sums = [max(1, int(pay.value * factor)) for pay in pays]
@@ -74,8 +76,9 @@ class Nature:
                 tx, [(pay.script, value) for pay, value in zip(pays, sums, strict=True)]
             )
         else:
-            mood = [(pay.asset, pay.script, value) for pay, value in zip(pays, sums, strict=True)]
-            new = self._world.evm_payers.outbid(tx, mood)
+            wanted = [(pay.asset, pay.script, value) for pay, value in zip(pays, sums, strict=True)]
+            envelope, run = self._world.evm_payers.pay(wanted)
+            new = self._world.evm_payers.send(envelope, [run], instead=tx)
         self._broadcast(caip2, new, f"replaces {tx.txid[:8]}, {kind},")
 
     def evict(self, caip2: str) -> None:
@@ -113,7 +116,7 @@ class Nature:
         """Pay from the change of what waits: a child pays for its parent (R11)."""
         chain = self._world.chains[caip2]
         bills = [bill for bill in self._world.bills if bill.network == caip2]
-        parents = [tx for tx in chain.waiting.values() if not tx.is_coinbase]
+        parents = [tx for tx in chain.waiting.values() if tx.waits]
         if caip2 != bitcoind.CAIP2 or not bills or not parents:
             return
         child = self._payment(caip2, [self._rng.choice(bills)], parent=self._rng.choice(parents))
@@ -122,14 +125,29 @@ class Nature:
             self._broadcast(caip2, child, "is a child, pays")
 
     def pay_from_coinbase(self, caip2: str) -> None:
-        """Let a miner pay a bill from the block reward (R29)."""
+        """Let the next block's reward, or a withdrawal from staking, pay a bill (R29, R58)."""
         bills = [bill for bill in self._world.bills if bill.network == caip2]
-        if caip2 == bitcoind.CAIP2 and bills and self._world.temper.has_coinbase:
-            bill = self._rng.choice(bills)
+        if not bills:
+            return
+        bill = self._rng.choice(bills)
+        if caip2 == bitcoind.CAIP2:
+            if not self._world.temper.has_coinbase:
+                return
             self._world.bitcoin_payers.reward = [(bill.script, self._sum(bill))]
-            self._world.chains[caip2].grow(1)
             self._world.fire("R29 coinbase output")
-            self._said(caip2, "coinbase pays", str(bill.invoice)[:8])
+        else:
+            self._world.evm_payers.reward = [(bill.script, self._rng.randint(1, 10**7))]
+            self._world.fire("R58 withdrawal")
+        self._world.chains[caip2].grow(1)
+        self._said(caip2, "the block's own payment is for", str(bill.invoice)[:8])
+
+    def make_noise(self, caip2: str) -> None:
+        """Let a stranger's contract log what is none of ours (R45, R49)."""
+        bills = [bill for bill in self._world.bills if bill.network == caip2]
+        if caip2 != bitcoind.CAIP2 and bills:
+            tx = self._world.evm_payers.noise(self._rng.choice(bills).script)
+            self._world.fire("R45 R49 logs that count for nothing")
+            self._broadcast(caip2, tx, "is a stranger's")
 
     def reorganise(self, caip2: str) -> None:
         """Let a longer branch win (R1, R2, R3, R5, R9), never below what is finalised."""
@@ -166,17 +184,21 @@ class Nature:
             return self._world.bitcoin_payers.pay(
                 [(script, value) for _asset, script, value in pays], parent=parent
             )
-        moods = [pays]
-        kind = self._rng.random()
+        payers = self._world.evm_payers
+        envelope, run = payers.pay(pays)
+        runs, kind = [run], self._rng.random()
         if kind < 0.15:
-            moods.append([])
+            runs.append(replace(run, ok=False))
             self._world.fire("R46 R59 may fail in its block")
         elif kind < 0.3:
-            moods.append([(asset, script, value + 1) for asset, script, value in pays])
-            self._world.fire("R37 may run otherwise in another block")
-        elif kind < 0.4:
-            moods.append(list(reversed(pays)))
-        return self._world.evm_payers.pay(*moods)
+            runs.append(payers.altered(run))
+            self._world.fire("may pay more in another block")
+        elif kind < 0.4 and run.frames:
+            runs.append(payers.failing_inside(run))
+            self._world.fire("R48 a call inside may fail")
+        elif kind < 0.5:
+            runs.append(replace(run, logs=tuple(reversed(run.logs))))
+        return payers.send(envelope, runs)
 
     def _sum(self, bill: Bill) -> int:
         due = bill.quantity
@@ -199,7 +221,7 @@ class Nature:
 
     def _broadcast(self, caip2: str, tx: Tx, how: str) -> None:
         self._world.chains[caip2].broadcast(tx)
-        paid = ", ".join(f"{pay.value} at {pay.position}" for pay in tx.moods[0])
+        paid = ", ".join(f"{pay.value} at {pay.position}" for pay in tx.moods[0].pays)
         self._said(caip2, f"{tx.txid[:8]} {how}", paid)
 
     def _said(self, caip2: str, *words: str) -> None:

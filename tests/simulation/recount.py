@@ -22,11 +22,17 @@ class Held:
     value: int
 
 
+def paid_by(world: World, caip2: str, tx: Tx) -> list[Held]:
+    """What a transaction that waits means to pay to addresses that payers were shown."""
+    ours = {bill.script for bill in world.bills if bill.network == caip2}
+    return [_held(caip2, tx, pay) for pay in tx.moods[0].pays if pay.script in ours]
+
+
 def held_in(world: World, caip2: str, block: Block) -> Iterator[tuple[Tx, Held]]:
     """The outputs of one block that pay an address that a payer was shown."""
     ours = {bill.script for bill in world.bills if bill.network == caip2}
-    for tx, pays in block.mined:
-        for pay in pays:
+    for tx, mood in block.mined:
+        for pay in mood.pays:
             if pay.script in ours and pay.value > 0:
                 yield tx, _held(caip2, tx, pay)
 

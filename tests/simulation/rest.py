@@ -168,7 +168,11 @@ def _check_on_time(
     """In time if it was found in time, late if it was sent too late (R24, R25)."""
     chain = world.chains[one.held.network]
     tx = chain.transactions[one.held.txid]
-    blocks = [block for block in chain.blocks.values() if tx in (had for had, _pays in block.mined)]
+    blocks = [
+        block
+        for block in chain.blocks.values()
+        if any(had.txid == tx.txid for had, _ in block.mined)
+    ]
     times = [block.time for block in blocks]
     stored = min(
         at

@@ -11,13 +11,14 @@ from typing import Any, Final
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from alatau_pay.devnet import bitcoind
 from merchants.models import Merchant, Shop
 from tests.simulation.clock import Clock, seeded_entropy
 from tests.simulation.database import wipe
 from tests.simulation.invariants import Invariants
 from tests.simulation.nature import moves_of
 from tests.simulation.rest import check_rest, come_to_rest
-from tests.simulation.servers import MODES
+from tests.simulation.servers import ANY, BITCOIN, EVM
 from tests.simulation.world import ViolationError, World
 
 MOVES: Final = {
@@ -30,6 +31,7 @@ MOVES: Final = {
     "malleate": 1,
     "child": 1,
     "coinbase": 1,
+    "noise": 1,
     "finalise": 2,
 }
 TASKS: Final = {"scan": 8, "apply": 4, "expire": 2, "issue": 1, "choose": 2}
@@ -113,14 +115,16 @@ def _step(world: World, moves: Mapping[str, Callable[[str], None]], invariants: 
     world.clock.advance(timedelta(seconds=rng.choice((1, 1, 5, 30, 130, 600))))
     for _ in range(rng.choice((1, 2, 4))):
         _work(world, caip2)
-    invariants.check()
+        invariants.check()
 
 
 def _fail_or_heal(world: World, caip2: str) -> None:
     rng = world.rng
     if rng.random() < world.temper.fault_share:
         server = rng.choice(world.servers[caip2])
-        server.become(rng.choice(("", *sorted(MODES))))
+        server.become(
+            rng.choice(("", *sorted({**ANY, **(BITCOIN if caip2 == bitcoind.CAIP2 else EVM)})))
+        )
         world.say(f"{server.name} is {server.mode or 'well'}")
     elif rng.random() < 0.3:
         for server in world.servers[caip2]:

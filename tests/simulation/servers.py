@@ -8,7 +8,7 @@ from typing import Final
 from chains.nodes import NodeUnavailableError
 from tests.simulation.chain import Block, Chain, Tx
 
-MODES: Final = {
+ANY: Final = {
     "frozen": "R19 node lags behind the others",
     "down": "R20 node answers nothing",
     "flaky": "R20 node fails now and then",
@@ -17,8 +17,14 @@ MODES: Final = {
     "young": "R15 node was restored from an older copy",
     "foreign": "R18 another chain behind the same URL",
     "forging": "R41 node tells another block's hash",
-    "pruned": "R17 node pruned what was not scanned",
 }
+BITCOIN: Final = {"pruned": "R17 node pruned what was not scanned"}
+EVM: Final = {
+    "narrow": "R39 node answers for one block at a time",
+    "logless": "R40 node says that there are no logs",
+    "contradicting": "R41 node gives the receipt of another block",
+}
+MODES: Final = {**ANY, **BITCOIN, **EVM}
 """What may be wrong with a server, and how the report counts it."""
 FLAKY_SHARE: Final = 0.15
 FORGED_SHARE: Final = 0.1

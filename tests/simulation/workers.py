@@ -37,6 +37,7 @@ class Worker:
         self._rng, self.switch_share = rng, switch_share
         self.pools: dict[str, NodePool] = {}
         self.task = ""
+        self.promised: set[tuple[str, str]] = set()
         self.began_at = datetime.min.replace(tzinfo=UTC)
         self.failure: BaseException | None = None
         self.result: Any = None

@@ -21,9 +21,10 @@ from merchants.invoices import choose_option, issue_invoice
 from merchants.models import Invoice, PaymentOption
 from merchants.settling import apply_transfers
 from settlement.rates.sources import FixedSource
-from tests.simulation import bitcoin, city, evm
+from tests.simulation import bitcoin, city, evm_chain
 from tests.simulation.chain import Chain
 from tests.simulation.clock import Clock
+from tests.simulation.evm_node import SimulatedEvmNode
 from tests.simulation.servers import Server
 from tests.simulation.workers import EXPECTED, Killed, Worker
 
@@ -104,16 +105,24 @@ class World:
         self.is_calm = False
         self.running: Worker | None = None
         self.task_began_at = clock.now
+        self.promised: set[tuple[str, str]] = set()
+        """What a scan that just ended has had before its eyes from beginning to end."""
         self._told: Counter[str] = Counter()
         self.bitcoin_payers = bitcoin.BitcoinPayers(
             rng=self.rng, now=lambda: self.clock.now, asset=city.BTC
         )
-        self.evm_payers = evm.EvmPayers(rng=self.rng, now=lambda: self.clock.now)
+        self.evm_payers = evm_chain.EvmPayers(
+            rng=self.rng,
+            now=lambda: self.clock.now,
+            rules=city.rules_of(self.networks[anvil.CAIP2]),
+        )
+        skew_s = self.rng.choice((0, 0, 0, -3600, -600, 900))
+        self.bitcoin_payers.skew = self.evm_payers.skew = timedelta(seconds=skew_s)
         self.chains: dict[str, Chain] = {}
         if self.temper.is_on_bitcoin:
             self.chains[bitcoind.CAIP2] = bitcoin.chain_of(self.bitcoin_payers, self.rng)
         if self.temper.is_on_evm:
-            self.chains[anvil.CAIP2] = evm.chain_of(
+            self.chains[anvil.CAIP2] = evm_chain.chain_of(
                 self.evm_payers, self.rng, began_at=self.clock.now
             )
         for chain in self.chains.values():
@@ -149,19 +158,19 @@ class World:
 
     def node_for(self, network: Network) -> NodePool:
         """The pool of a network's servers, as ``chains.networks.node_for`` makes it."""
-        coin = registry().assets[city.BTC]
+        assets = registry().assets_on(network.caip2)
 
         def connect(url: str) -> Node:
             server = self.servers[network.caip2][network.endpoints.index(url)]
             if network.caip2 == bitcoind.CAIP2:
-                return bitcoin.SimulatedBitcoinNode(network=network, coin=coin, server=server)
-            return evm.SimulatedEvmNode(network=network, server=server)
+                return bitcoin.SimulatedBitcoinNode(network=network, coin=assets[0], server=server)
+            return SimulatedEvmNode(network=network, assets=assets, server=server)
 
         return NodePool(
             name=network.name,
             urls=network.endpoints,
             connect=connect,
-            assets=frozenset(one.caip19 for one in registry().assets_on(network.caip2)),
+            assets=frozenset(one.caip19 for one in assets),
             clock=self.clock.seconds,
         )
 
@@ -215,7 +224,7 @@ class World:
             script = (
                 bitcoin.script_of(option.address)
                 if option.network == bitcoind.CAIP2
-                else evm.address_bytes(option.address)
+                else bytes.fromhex(option.address.removeprefix("0x"))
             )
             bill = Bill(
                 invoice=invoice.pk,
@@ -244,6 +253,7 @@ class World:
         life = 1 + int(self.rng.expovariate(1 / 15)) if mortal else 0
         worker.start(name, task, life=life)
         worker.began_at = self.clock.now
+        worker.promised = self._shown_to_all()
         self.say(f"{worker.name}: {name}" + (f", to die at question {life}" if life else ""))
         self.turn(worker)
 
@@ -251,6 +261,7 @@ class World:
         """Let a busy worker run on; judge how its task ended."""
         self.clock.skew(timedelta(seconds=self.temper.skew_s))
         self.running, self.task_began_at = worker, worker.began_at
+        self.promised = set()
         try:
             worker.go_on()
         finally:
@@ -270,6 +281,19 @@ class World:
             raise ViolationError(f"crash: {worker.task}: {failure!r}") from failure
         else:
             self.say(f"{worker.name}: {worker.task} ended: {_short(worker.result)}")
+            if isinstance(worker.result, ScanReport) and worker.result.caught_up:
+                shown = worker.promised & self._shown_to_all()
+                self.promised = {one for one in shown if one[0] == worker.result.network}
+
+    def _shown_to_all(self) -> set[tuple[str, str]]:
+        """The Bitcoin transactions that every node of theirs shows in its mempool."""
+        return {
+            (caip2, txid)
+            for caip2, servers in self.servers.items()
+            if caip2 == bitcoind.CAIP2 and all(server.is_honest for server in servers)
+            for txid in servers[0].waiting
+            if all(txid in server.waiting for server in servers)
+        }
 
     def _asked(self, caip2: str, server: Server) -> None:
         if self.running is not None:
@@ -296,7 +320,7 @@ class World:
                 self.bitcoin_payers, self.rng, genesis_hash=self.rng.randbytes(32).hex()
             )
         else:
-            chain = evm.chain_of(self.evm_payers, self.rng, began_at=self.clock.now)
+            chain = evm_chain.chain_of(self.evm_payers, self.rng, began_at=self.clock.now)
         chain.grow(self.chains[caip2].best.height + self.rng.randint(-1, 3))
         return chain
 
