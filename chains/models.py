@@ -211,7 +211,7 @@ class Transfer(models.Model):
             models.Index(fields=["network", "revision"], name="transfer_changes"),
             models.Index(
                 fields=["network", "state"],
-                condition=models.Q(state__in=["seen", "included"]),
+                condition=models.Q(state__in=["seen", "included", "dropped"]),
                 name="transfer_unsettled",
             ),
         ]

@@ -1,6 +1,6 @@
 """What a scanner asks of a node, whatever the kind of network."""
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -91,12 +91,14 @@ class Pending:
     """What waits in the node's mempool.
 
     ``txids`` holds all of them (of those asked about, where a node has no list to give);
-    ``outputs`` and ``spent`` (outpoint to txid) are those not handed out before.
+    ``outputs`` and ``spent`` (outpoint to txid) are those not taken before. Call ``taken`` once
+    they are stored for good: until then they are handed out again.
     """
 
     txids: AbstractSet[str]
     outputs: Sequence[Output] = ()
     spent: Mapping[bytes, str] = field(default_factory=dict)
+    taken: Callable[[], None] = lambda: None
 
 
 class Node(Protocol):

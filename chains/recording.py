@@ -8,7 +8,8 @@ changes states, never what was seen.
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from django.db import connection
 from django.db.models import F, Min, OuterRef, QuerySet, Subquery, Sum
@@ -28,6 +29,8 @@ from chains.nodes import BlockContent, BlockRef, Output, Pending
 
 MINED = (TransferState.INCLUDED, TransferState.FINAL)
 UNMINED = (TransferState.SEEN, TransferState.DROPPED, TransferState.REPLACED)
+RETURNS_WITHIN: Final = timedelta(days=30)
+"""How long a dropped transaction is looked for in mempools: twice as long as bitcoind keeps one."""
 
 
 def lock(network: str) -> tuple[Cursor, datetime]:
@@ -192,6 +195,14 @@ def take_pending(cursor: Cursor, pending: Pending, now: datetime) -> None:
     seen = Transfer.objects.filter(network=cursor.network, state=TransferState.SEEN)
     gone = set(seen.values_list("txid", flat=True)) - pending.txids
     _flip(cursor, seen.filter(txid__in=gone), state=TransferState.DROPPED)
+    # One node's mempool may have lacked what another, or the same one later, still holds.
+    lost = Transfer.objects.filter(
+        network=cursor.network,
+        state=TransferState.DROPPED,
+        first_seen_at__gt=now - RETURNS_WITHIN,
+    )
+    back = pending.txids & set(lost.values_list("txid", flat=True))
+    _flip(cursor, lost.filter(txid__in=back), state=TransferState.SEEN)
 
 
 def finalise(cursor: Cursor, network: Network, final_heights: Mapping[int, int]) -> None:

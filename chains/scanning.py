@@ -196,6 +196,7 @@ def _settle(network: Network, seen: Cursor, node: Node, report: ScanReport) -> N
             recording.finalise(cursor, network, heights)
         cursor.caught_up_at = now
         _save(cursor, seen, report)
+    pending.taken()
     report.caught_up = True
 
 

@@ -121,7 +121,7 @@ class BitcoinNode:
         return int(header["confirmations"]) < 0
 
     def pending(self, waiting: AbstractSet[str]) -> Pending:
-        """The mempool; outputs and inputs of transactions not looked at by this connection."""
+        """The mempool; outputs and inputs of transactions not taken from this connection yet."""
         txids = frozenset(self._rpc.call("getrawmempool"))
         fresh = list(islice(txids - self._looked_at, TRANSACTIONS_A_LOOK))
         outputs: list[Output] = []
@@ -137,8 +137,11 @@ class BitcoinNode:
                 tx = parse_transaction(_bytes(raw))
                 outputs.extend(outputs_of(tx, asset=self.coin.caip19))
                 spent |= spends_of(tx)
-        self._looked_at = (self._looked_at & txids) | read
-        return Pending(txids=txids, outputs=outputs, spent=spent)
+
+        def taken() -> None:
+            self._looked_at = (self._looked_at & txids) | read
+
+        return Pending(txids=txids, outputs=outputs, spent=spent, taken=taken)
 
     def _read(self, connection: BitcoinRpc, height: int) -> BitcoinBlock:
         block_hash = connection.call("getblockhash", height)

@@ -97,8 +97,8 @@ class Invariants:
                 raise ViolationError(f"C2: {block} holds {held}, stored is {mined[block.hash]}")
 
     def _check_promptness(self, stored: Stored) -> None:
-        """What waited in every mempool while a scan came to its end is stored."""
-        known = {one.key for one in stored.transfers}
+        """What waited in every mempool while a scan came to its end is stored and stands."""
+        known = {one.key for one in stored.transfers if one.state in STANDING}
         for caip2, txid in sorted(self._world.promised):
             tx = self._world.chains[caip2].transactions[txid]
             for held in recount.paid_by(self._world, caip2, tx):

@@ -16,6 +16,7 @@ from alatau_pay.devnet.bitcoind import BitcoinDevnet, start_bitcoind
 from alatau_pay.devnet.nodes import Devnet
 from alatau_pay.devnet.processes import free_port
 from alatau_pay.listening import POKE_GAP_S, listen
+from chains.models import Transfer, TransferState
 from chains.transfers import inclusions_of
 from tests.chains.bitcoin.conftest import (
     Gateway,
@@ -63,6 +64,33 @@ def test_a_payment_that_expires_is_dropped_and_may_return(networks: Devnet, tmp_
         node.mine(2)
         gateway.scan()
         assert gateway.states() == ["final"]
+
+
+@pytest.mark.django_db
+@pytest.mark.case("R12")
+def test_a_payment_that_another_node_did_not_hold_returns_without_a_broadcast(
+    bitcoin: BitcoinDevnet, gateway: Gateway
+) -> None:
+    bitcoin.pay(address=gateway.address(), value_sat=50_000)
+    gateway.scan()
+    Transfer.objects.update(state=TransferState.DROPPED)  # as a worker with that node left it
+    gateway.scan()
+    assert gateway.states() == ["seen"]
+
+
+@pytest.mark.django_db
+@pytest.mark.case("R66")
+def test_what_a_scan_could_not_store_is_handed_out_again(
+    bitcoin: BitcoinDevnet, gateway: Gateway
+) -> None:
+    """Another scan moves the cursor between the question and the answer's storing."""
+    gateway.node.pending(frozenset()).taken()
+    txid = bitcoin.pay(address=gateway.address(), value_sat=50_000)
+    for _ in range(2):
+        assert txid in {one.txid for one in gateway.node.pending(frozenset()).outputs}
+    gateway.scan()
+    assert gateway.states() == ["seen"]
+    assert not gateway.node.pending(frozenset()).outputs
 
 
 @pytest.mark.django_db
