@@ -12,6 +12,7 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils.abi import function_signature_to_4byte_selector
 from eth_utils.address import to_canonical_address, to_checksum_address
+from eth_utils.crypto import keccak
 
 from chains.assets import Network
 from chains.evm.blocks import TRANSFER_TOPIC
@@ -25,6 +26,7 @@ Answer = TypeVar("Answer")
 
 SALTS_MAX: Final = 200
 """As many as the factory takes in one call."""
+SWEPT_TOPIC: Final = keccak(text="Swept(address,address,uint256)")
 NO_TOKEN: Final = "0x" + "00" * 20
 REVERTED: Final = 3
 """The error code of a call that the contract itself refused; older nodes say it in words alone."""
@@ -230,23 +232,30 @@ class SweepChain:
 
 
 def outflows(
-    receipt: Receipt, *, token: str, treasury: str, holders: Iterable[str]
-) -> dict[str, int]:
-    """Base units of a token that each holder sent to the treasury in a transaction."""
+    receipt: Receipt, *, token: str | None, factory: str, treasury: str, holders: Iterable[str]
+) -> dict[str, int] | None:
+    """Base units that left each holder in a sweep, by the factory's own word; ``token`` None: coin.
+
+    A factory that does not say (``Swept``) is helped out by the token's logs; None for the coin,
+    which has none.
+    """
     sent = dict.fromkeys(holders, 0)
     of = {bytes(to_canonical_address(holder)): holder for holder in sent}
+    moved = bytes(to_canonical_address(token or NO_TOKEN))
+    told, logged = dict(sent), dict(sent)
     for entry in receipt.logs:
         topics = [octets(topic, length=32) for topic in entry["topics"]]
-        if (
-            octets(entry["address"], length=20) != to_canonical_address(token)
-            or len(topics) != 3
-            or topics[0] != TRANSFER_TOPIC
-            or topics[2][12:] != to_canonical_address(treasury)
-            or topics[1][12:] not in of
-        ):
+        contract = octets(entry["address"], length=20)
+        if len(topics) != 3 or topics[1][12:] not in of:
             continue
-        sent[of[topics[1][12:]]] += int.from_bytes(octets(entry["data"], length=32), "big")
-    return sent
+        holder, value = of[topics[1][12:]], int.from_bytes(octets(entry["data"]), "big")
+        if (contract, topics[0]) == (to_canonical_address(factory), SWEPT_TOPIC):
+            told[holder] += value if topics[2][12:] == moved else 0
+        elif (contract, topics[0]) == (moved, TRANSFER_TOPIC):
+            logged[holder] += value if topics[2][12:] == to_canonical_address(treasury) else 0
+    if any(told.values()):
+        return told
+    return logged if token else None
 
 
 def _receipt(txid: str, said: object, node: EvmNode) -> Receipt | None:

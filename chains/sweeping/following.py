@@ -140,9 +140,15 @@ class _Round:
         holders = [item.address.text for item in sweep.items.all()]
         if not receipt.succeeded:
             return {}
-        token = _token(sweep)
-        if token:
-            return outflows(receipt, token=token, treasury=sweep.treasury, holders=holders)
+        said = outflows(
+            receipt,
+            token=_token(sweep),
+            factory=sweep.factory,
+            treasury=sweep.treasury,
+            holders=holders,
+        )
+        if said is not None:
+            return said
         before = self.chain.final_block(height_max=receipt.block.height - 1)
         balances = self.chain.balances(holders, token=None, block=before)
         return dict(zip(holders, balances, strict=True))
