@@ -138,6 +138,8 @@ def _unprivileged(place: Path, command: Sequence[str]) -> "subprocess.Popen[byte
     user = None
     if os.geteuid() == 0 and _has_user_namespaces():
         command = [*NOT_ROOT, *command]
+        # Another way of starting it may have given our folder away.
+        os.chown(place, 0, 0)
     elif os.geteuid() == 0:
         # A container may forbid namespaces; then its folders must be readable for others.
         user = NOBODY
