@@ -50,6 +50,9 @@ def test_a_fee_too_low_for_any_miner_does_not_hold_the_rate_open(
     work()
     assert expire_invoices() == 1
 
+    # A block's time is in whole seconds, rounded down.
+    late = database_now() + timedelta(seconds=1)
+    wait_until(lambda: database_now() > late)
     mine(networks, 3)
     work()
     invoice.refresh_from_db()
