@@ -24,7 +24,10 @@ from django.core.cache import cache
 from structlog.contextvars import bound_contextvars
 
 from alatau_pay.sweeps import follow_and_book
-from chains.assets import Asset, Network
+from chains.accounts import check_accounts
+from chains.assets import Asset, Network, NetworkKind
+from chains.balances import read_balances
+from chains.finality import watch_finality
 from chains.health import record_health
 from chains.listing import check_assets, read_missed, readable_assets
 from chains.locks import scanning_alone
@@ -115,15 +118,23 @@ def read_network(
     """
     listed = registry()
     network, assets = listed.networks[caip2], listed.assets_on(caip2)
-    check_assets(network=network, assets=assets, node=_node(network, readable_assets(assets)))
+    node = _node(network, readable_assets(assets))
+    if check_assets(network=network, assets=assets, node=node) and network.kind is NetworkKind.EVM:
+        check_accounts(network=network, nodes=node)
     readable = readable_assets(assets)
-    report = scan(network=network, node=_node(network, readable), told=told)
+    node = _node(network, readable)
+    report = scan(network=network, node=node, told=told)
     missed = read_missed(
         network=network, assets=readable, connect=lambda some: node_for(network, some)
     )
-    report.changed |= missed.changed
+    late = missed.changed
+    if report.caught_up and network.kind is NetworkKind.EVM:
+        coin = next((asset for asset in readable if asset.contract is None), None)
+        late |= read_balances(network=network, coin=coin, nodes=node)
+        watch_finality(network=network, node=node)
+    report.changed |= late
     # What was found late may be final already: one more look says so.
-    report.caught_up &= missed.done and not missed.changed
+    report.caught_up &= missed.done and not late
     return report
 
 

@@ -1,15 +1,17 @@
 """Give out addresses: a fresh one for each reference, never reused, never forgotten."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import Q
 from eth_utils.address import to_canonical_address
 
-from chains.assets import Network, NetworkKind
+from chains.assets import NativeMode, Network, NetworkKind
 from chains.bitcoin.keys import parse_account_key
 from chains.evm.forwarders import forwarder_address, invoice_salt
-from chains.models import Address, Deployment
+from chains.models import Address, Cursor, Deployment
 from chains.wallets import OPERATOR, address_row, is_beyond_gap, register_wallet, take_index
 
 log = structlog.get_logger(__name__)
@@ -24,11 +26,16 @@ class AllocatedAddress:
 
 
 @transaction.atomic
-def allocate_address(*, network: Network, reference: str) -> AllocatedAddress:
+def allocate_address(
+    *, network: Network, reference: str, watch_until: datetime | None = None
+) -> AllocatedAddress:
     """Return the address of ``reference`` on ``network``, allocating it at the first call.
 
-    ``reference`` is the caller's own name, at most 64 characters. Takes an advisory lock on the
-    network's addresses until the caller's transaction ends (R32). Raises WalletError.
+    ``reference`` is the caller's own name, at most 64 characters. ``watch_until`` (UTC) is how long
+    a payment is waited for: where coins are found by balances, the address is looked at often until
+    then, and in turn with all others ever after; a later call may only prolong it. Takes an
+    advisory lock on the network's addresses until the caller's transaction ends (R32). Raises
+    WalletError.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", [network.caip2])
@@ -36,7 +43,11 @@ def allocate_address(*, network: Network, reference: str) -> AllocatedAddress:
     if row is None:
         derive = _bitcoin if network.kind is NetworkKind.BITCOIN else _evm
         row = derive(network, reference)
+        row.watch_until = watch_until
         row.save(force_insert=True)
+    elif watch_until is not None:
+        shorter = Q(watch_until=None) | Q(watch_until__lt=watch_until)
+        Address.objects.filter(shorter, pk=row.pk).update(watch_until=watch_until)
     return AllocatedAddress(network=network.caip2, text=row.text)
 
 
@@ -72,4 +83,11 @@ def _evm(network: Network, reference: str) -> Address:
         reference=reference,
         salt=salt,
         deployment=deployment,
+        balance_height=_height(network) if network.native is NativeMode.BALANCES else None,
     )
+
+
+def _height(network: Network) -> int:
+    """The block that the network was read to: nobody can have paid a new address before it."""
+    cursor = Cursor.objects.filter(network=network.caip2).first()
+    return max(0, network.start_height - 1) if cursor is None else cursor.height

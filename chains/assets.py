@@ -28,12 +28,21 @@ class NativeMode(StrEnum):
     """How payments in an EVM network's own coin are found; one network uses one way only.
 
     ``calls`` sees what transactions carry themselves; ``traces`` also what contracts pass on, on
-    nodes that trace; ``logs`` is for networks with EIP-7708.
+    nodes that trace; ``balances`` sees all, once it is final, on any node; ``logs`` is for networks
+    with EIP-7708.
     """
 
     CALLS = "calls"
     TRACES = "traces"
+    BALANCES = "balances"
     LOGS = "logs"
+
+
+class FinalTag(StrEnum):
+    """Which of an EVM node's tagged blocks settles payments where no confirmations are counted."""
+
+    SAFE = "safe"
+    FINALIZED = "finalized"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +101,7 @@ class Network:
     """One network as the operator configured it.
 
     ``endpoints`` are node URLs in order of preference and may hold credentials: never show them.
-    ``final_confirmations`` of 0 means that the node's ``finalized`` tag decides (EVM);
+    ``final_confirmations`` of 0 means that the node's ``final_tag`` block decides (EVM);
     ``start_height`` is the first block that can hold a payment to this gateway.
     """
 
@@ -112,6 +121,7 @@ class Network:
     is_devnet: bool = False
     finality_tiers: tuple[FinalityTier, ...] = ()
     native: NativeMode = NativeMode.CALLS
+    final_tag: FinalTag = FinalTag.FINALIZED
     sweeping: SweepPolicy | None = None
 
     @property
@@ -145,7 +155,8 @@ class Asset:
     """One coin or token; amounts of it are integers of ``10 ** -decimals`` units.
 
     ``start_height`` is the first block that can pay in it, by default the network's: a token that
-    is listed later is looked for from there on.
+    is listed later is looked for from there on. ``fee_on_transfer`` says that its contract may
+    deliver less than its logs tell: then what arrived is read from balances (R51).
     """
 
     caip19: str
@@ -153,6 +164,7 @@ class Asset:
     name: str
     decimals: int
     start_height: int | None = None
+    fee_on_transfer: bool = False
 
     @property
     def network(self) -> str:

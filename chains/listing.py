@@ -18,6 +18,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from chains import recording
+from chains.alerts import AlertKind, close_alerts, raise_alert
 from chains.assets import Asset, Network
 from chains.models import AssetCursor, Cursor
 from chains.nodes import Node
@@ -36,16 +37,16 @@ class MissedReport:
     done: bool
 
 
-def check_assets(*, network: Network, assets: Sequence[Asset], node: Node) -> None:
+def check_assets(*, network: Network, assets: Sequence[Asset], node: Node) -> bool:
     """Ask the contracts of a network's listed assets, at the first time and then daily (R54).
 
     One that does not say what the registry says is halted, and goes on by itself once it does;
     while it is halted nobody is asked to pay in it. Does nothing before the network's first scan.
-    Raises NodeError.
+    Returns whether anything was due. Raises NodeError.
     """
     cursor = Cursor.objects.filter(network=network.caip2).first()
     if cursor is None:
-        return
+        return False
     rows = AssetCursor.objects.filter(network=network.caip2)
     fresh = Q(checked_at__gt=Now() - CHECKED_EVERY, halted="")
     fresh |= Q(checked_at__gt=Now() - HALTED_CHECKED_EVERY)
@@ -60,9 +61,18 @@ def check_assets(*, network: Network, assets: Sequence[Asset], node: Node) -> No
             defaults={"network": network.caip2, "height": min(start - 1, cursor.height)},
         )
         why = wrong.get(asset.caip19, "")[:200]
-        if why:
-            log.error("asset halted", asset=asset.caip19, symbol=asset.symbol, why=why)
+        _tell(asset, why)
         rows.filter(asset=asset.caip19).update(halted=why, checked_at=Now())
+    return bool(due)
+
+
+def _tell(asset: Asset, why: str) -> None:
+    kind, network = AlertKind.TOKEN_HALTED, asset.network
+    if why:
+        detail = f"{asset.symbol}: {why}. Nobody is asked to pay in it, and nothing in it is read."
+        raise_alert(network=network, kind=kind, subject=asset.caip19, detail=detail)
+    else:
+        close_alerts(network=network, kind=kind, subject=asset.caip19)
 
 
 def halted_assets() -> Mapping[str, str]:
@@ -101,7 +111,7 @@ def read_missed(
     node = connect([listed[asset] for asset, at in behind.items() if at == height])
     last = min(higher[0], height + blocks_max)
     with closing(node.read_blocks(height + 1, last)) as blocks:
-        found = [recording.find_in(network.caip2, content) for content in blocks]
+        found = list(recording.find_each(network.caip2, blocks))
     if any(block.ref.parent_hash != parent.ref.hash for parent, block in pairwise(found)):
         # The chain moved between two questions: the next look reads it again.
         return MissedReport(changed=False, done=False)

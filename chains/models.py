@@ -156,6 +156,14 @@ class Address(models.Model):
     deployment = models.ForeignKey(
         Deployment, models.PROTECT, null=True, related_name="addresses", help_text="EVM only"
     )
+    watch_until = models.DateTimeField(
+        null=True, help_text="until when a payment is waited for; looked at more often until then"
+    )
+    balance_height = models.BigIntegerField(
+        null=True,
+        help_text="the final block up to which its coins were counted by balance; null for an "
+        "address whose coins are found in blocks: never both (R57)",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -167,7 +175,16 @@ class Address(models.Model):
                 fields=["network", "wallet", "index"], name="address_index_once"
             ),
         ]
-        indexes: ClassVar = [HashIndex(fields=["text"], name="address_by_text")]
+        indexes: ClassVar = [
+            HashIndex(fields=["text"], name="address_by_text"),
+            models.Index(
+                models.F("network"),
+                models.F("balance_height").asc(nulls_first=True),
+                condition=models.Q(deployment__isnull=False),
+                name="address_by_balance",
+            ),
+            models.Index(fields=["network", "watch_until"], name="address_watched"),
+        ]
 
     @override
     def __str__(self) -> str:
@@ -252,6 +269,69 @@ class Inclusion(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.transfer_id} in {self.block_id}"
+
+
+class Outflow(models.Model):
+    """What a sweep took from one of our addresses, in one block; counts while that is canonical."""
+
+    address = models.ForeignKey(Address, models.PROTECT, related_name="outflows")
+    block = models.ForeignKey(Block, models.PROTECT, related_name="outflows")
+    asset = models.CharField(max_length=120, help_text="CAIP-19")
+    txid = models.CharField(max_length=64)
+    position = models.CharField(max_length=40, help_text="log:<ordinal>")
+    value = models.DecimalField(max_digits=78, decimal_places=0, help_text="base units")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["block", "txid", "position"], name="outflow_once")
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.value} of {self.asset} by {self.txid}"
+
+
+class Finality(models.Model):
+    """How far a network's finality is, and when it was last seen to move (R36)."""
+
+    network = models.CharField(max_length=60, unique=True, help_text="CAIP-2")
+    height = models.BigIntegerField()
+    tip_height = models.BigIntegerField(help_text="when finality last moved")
+    moved_at = models.DateTimeField()
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.network} final to {self.height}"
+
+
+class Alert(models.Model):
+    """Something that people must look at; what mends itself is closed by itself."""
+
+    network = models.CharField(max_length=60, help_text="CAIP-2")
+    kind = models.CharField(max_length=30)
+    subject = models.CharField(max_length=120, help_text="an asset or an address")
+    evidence = models.CharField(max_length=120, blank=True, default="", help_text="where it stands")
+    detail = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["network", "kind", "subject", "evidence"], name="alert_once"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["network", "id"],
+                condition=models.Q(closed_at=None),
+                name="alert_open",
+            )
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"
 
 
 class SweepState(models.TextChoices):

@@ -9,6 +9,7 @@ from django.conf import settings
 
 from chains.assets import Asset, Network, NetworkKind, Registry
 from chains.bitcoin.node import BitcoinNode
+from chains.evm.limits import ProviderLimits
 from chains.evm.node import EvmNode
 from chains.nodes import Node
 from chains.pool import NodePool
@@ -59,10 +60,12 @@ def node_for(network: Network, assets: Sequence[Asset] | None = None) -> NodePoo
     Its blocks are read for ``assets`` of the network, by default all that the registry lists.
     """
     read = registry().assets_on(network.caip2) if assets is None else assets
+    # What a provider refuses is learned once, however often it is connected to.
+    limits = {url: ProviderLimits() for url in network.endpoints}
 
     def connect(url: str) -> Node:
         if network.kind is NetworkKind.EVM:
-            return EvmNode(network=network, assets=read, url=url)
+            return EvmNode(network=network, assets=read, url=url, limits=limits[url])
         return BitcoinNode(network=network, coin=read[0], url=url)
 
     return NodePool(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from chains.assets import Asset
@@ -19,6 +20,14 @@ class NodeUnavailableError(NodeError):
 
 class NodeBlindError(NodeUnavailableError):
     """The node answers but does not see the chain's end yet: it starts or catches up (R15)."""
+
+
+class NodeBusyError(NodeUnavailableError):
+    """The node wants to be asked less often, and maybe said from when on it answers again."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class WrongChainError(NodeError):
@@ -64,6 +73,28 @@ class Output:
     spends: tuple[bytes, ...] = ()
 
 
+class NoticeKind(StrEnum):
+    """What the issuer of a token did to it, or to an account that holds it (R56)."""
+
+    UPGRADED = "upgraded"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    BLOCKED = "blocked"
+    UNBLOCKED = "unblocked"
+    DESTROYED = "destroyed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something in a block that people should know of; ``script`` is the account it is about."""
+
+    kind: NoticeKind
+    asset: str
+    txid: str
+    detail: str
+    script: bytes | None = None
+
+
 class BlockContent(Protocol):
     """A block's payments, worked out no further than they are asked for."""
 
@@ -73,7 +104,7 @@ class BlockContent(Protocol):
 
     @property
     def scripts(self) -> AbstractSet[bytes]:
-        """Every script or address that the block pays."""
+        """Every script or address that the block pays, sweeps or gives notice of."""
 
     @property
     def spent(self) -> Collection[bytes]:
@@ -81,6 +112,13 @@ class BlockContent(Protocol):
 
     def outputs_to(self, scripts: AbstractSet[bytes]) -> Sequence[Output]:
         """The outputs that pay some scripts, in the block's order."""
+
+    def outflows_from(self, scripts: AbstractSet[bytes]) -> Sequence[Output]:
+        """What sweeps took from some addresses; ``script`` is the one that it left."""
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What issuers did to the assets that the block was read for."""
 
     def spender_of(self, outpoint: bytes) -> str:
         """The txid that spends one of ``spent``."""

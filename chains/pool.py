@@ -20,6 +20,7 @@ from chains.nodes import (
     BlockRef,
     Node,
     NodeBlindError,
+    NodeBusyError,
     NodeError,
     NodeUnavailableError,
     Pending,
@@ -34,6 +35,7 @@ LAG_BLOCKS_MAX: Final = 3
 ROUND_S: Final = 10.0
 """How often every node is asked for its health."""
 PAUSE_S_MAX: Final = 60.0
+BUSY_S_MAX: Final = 600.0
 NAMED: Final = frozenset({BlockPrunedError, NodeBlindError, WrongChainError, WrongContractsError})
 AGREEMENT_BLOCKS_MAX: Final = 200
 """How far back two nodes' common block is looked for before nothing counts as final."""
@@ -220,13 +222,20 @@ class NodePool:
             return
         health.latency_ms = round((self._clock() - began) * 1000)
         endpoint.failure, health.error = None, ""
-        endpoint.pause_s = 0.0
+        if self._clock() >= endpoint.silent_until + endpoint.pause_s:
+            endpoint.pause_s = 0.0  # it did well for as long as it was left alone
 
     def _silence(self, endpoint: _Endpoint, error: NodeError) -> None:
-        """Let go of a failing node: the next connect checks its chain again."""
-        endpoint.node = None
-        endpoint.failure, endpoint.health.error = error, str(error)
+        """Let go of a failing node: the next connect checks its chain again.
+
+        One that is asked too often is only left alone, for as long as it says.
+        """
         endpoint.pause_s = min(PAUSE_S_MAX, max(1.0, 2 * endpoint.pause_s))
+        if isinstance(error, NodeBusyError):
+            endpoint.pause_s = min(BUSY_S_MAX, max(endpoint.pause_s, error.retry_after_s))
+        else:
+            endpoint.node = None
+        endpoint.failure, endpoint.health.error = error, str(error)
         endpoint.silent_until = self._clock() + endpoint.pause_s
         if endpoint is self._speaker:
             self._speaker = None

@@ -5,7 +5,7 @@ and its cursor; each change of a transfer takes the cursor's next revision. Fact
 changes states, never what was seen.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,12 +20,15 @@ from chains.models import (
     AssetCursor,
     Block,
     Cursor,
+    Deployment,
     Inclusion,
+    Outflow,
     Spend,
     Transfer,
     TransferState,
 )
-from chains.nodes import BlockContent, BlockRef, Output, Pending
+from chains.nodes import BlockContent, BlockRef, NodeError, Notice, Output, Pending
+from chains.telling import tell_of_notices, tell_of_strays
 
 MINED = (TransferState.INCLUDED, TransferState.FINAL)
 UNMINED = (TransferState.SEEN, TransferState.DROPPED, TransferState.REPLACED)
@@ -78,6 +81,10 @@ class Findings:
     outputs: Sequence[Output]
     conflicts: Sequence[tuple[str, str]]
     """Transactions that pay us, and the other one that spent what they spend."""
+    outflows: Sequence[Output] = ()
+    notices: Sequence[Notice] = ()
+    strays: Sequence[tuple[Address, Output]] = ()
+    """Payments to addresses that were given out for another network (R44)."""
 
 
 def find_in(network: str, content: BlockContent) -> Findings:
@@ -86,17 +93,36 @@ def find_in(network: str, content: BlockContent) -> Findings:
     An address that is given out later cannot be paid by a block that was read before. Raises
     NodeError.
     """
-    ours = addresses_among(network, content.scripts)
+    ours = addresses_among([network], content.scripts)
+    elsewhere = _addresses_elsewhere(network, content.scripts - ours.keys())
+    outputs = content.outputs_to(ours.keys()) if ours else ()
     return Findings(
         ref=content.ref,
         ours=ours,
-        outputs=content.outputs_to(ours.keys()) if ours else (),
+        outputs=[one for one in outputs if not _is_counted_by_balance(one, ours[one.script])],
+        outflows=content.outflows_from(ours.keys()) if ours else (),
+        notices=content.notices,
+        strays=[
+            (elsewhere[one.script], one)
+            for one in (content.outputs_to(elsewhere.keys()) if elsewhere else ())
+        ],
         conflicts=[
             (txid, spender)
             for outpoint, txid in _spends_among(network, content.spent)
             if (spender := content.spender_of(outpoint)) != txid
         ],
     )
+
+
+def find_each(network: str, blocks: Generator[BlockContent]) -> Generator[Findings]:
+    """Find in one block after the other; raises NodeError, and whoever reads them hears of it."""
+    for content in blocks:
+        try:
+            found = find_in(network, content)
+        except NodeError as error:
+            blocks.throw(error)
+            raise
+        yield found
 
 
 def begin(cursor: Cursor, assets: AbstractSet[str]) -> None:
@@ -138,6 +164,8 @@ def apply_again(cursor: Cursor, found: Findings, now: datetime) -> int:
 def _take_in(cursor: Cursor, found: Findings, seen_at: datetime) -> None:
     block = keep_block(cursor.network, found.ref)
     _store(cursor, found.outputs, found.ours, block=block, seen_at=seen_at)
+    _store_outflows(found, block)
+    _tell(cursor.network, found)
     for txid, spender in found.conflicts:
         _replace(cursor, txid, spender)
 
@@ -156,11 +184,19 @@ def apply_missed(
     if not _move_assets(cursor.network, assets, first.height - 1, last.height):
         return False
     for found in blocks:
-        if found.outputs:
+        if found.outputs or found.outflows:
             block = Block.objects.get(network=cursor.network, hash=found.ref.hash)
             seen_at = min(now, found.ref.time)
             _store(cursor, found.outputs, found.ours, block=block, seen_at=seen_at)
+            _store_outflows(found, block)
+        _tell(cursor.network, found)
     return True
+
+
+def store_delta(cursor: Cursor, address: Address, output: Output, block: Block) -> None:
+    """Store what a balance has grown by in a final block of ours (R57); ``block`` dates it."""
+    ours = {output.script: address}
+    _store(cursor, [output], ours, block=block, seen_at=block.time)
 
 
 def _move_assets(network: str, assets: AbstractSet[str], was: int, height: int) -> int:
@@ -180,13 +216,15 @@ def undo_blocks(cursor: Cursor, fork: Block) -> int:
     AssetCursor.objects.filter(network=cursor.network, height__gt=fork.height).update(
         height=fork.height
     )
+    counted = Address.objects.filter(network=cursor.network, balance_height__gt=fork.height)
+    counted.update(balance_height=fork.height)
     cursor.height, cursor.hash = fork.height, fork.hash
     return orphans.update(canonical=False)
 
 
 def take_pending(cursor: Cursor, pending: Pending, now: datetime) -> None:
     """Take in what waits to be mined, and give up what does so no more."""
-    ours = addresses_among(cursor.network, {output.script for output in pending.outputs})
+    ours = addresses_among([cursor.network], {output.script for output in pending.outputs})
     paying = [output for output in pending.outputs if output.script in ours]
     _store(cursor, paying, ours, block=None, seen_at=now)
     for outpoint, txid in _spends_among(cursor.network, pending.spent.keys()):
@@ -234,15 +272,50 @@ def finalise(cursor: Cursor, network: Network, final_heights: Mapping[int, int])
     _flip(cursor, Transfer.objects.filter(pk__in=ripe), state=TransferState.FINAL)
 
 
-def addresses_among(network: str, scripts: AbstractSet[bytes]) -> dict[bytes, Address]:
+def addresses_among(networks: Sequence[str], scripts: AbstractSet[bytes]) -> dict[bytes, Address]:
     """Those of a block's scripts that are addresses of ours: one indexed query for all."""
-    if not scripts:
+    if not scripts or not networks:
         return {}
     known = Address.objects.raw(
-        "SELECT * FROM chains_address WHERE network = %s AND script = ANY(%s)",
-        [network, list(scripts)],
+        "SELECT * FROM chains_address WHERE network = ANY(%s) AND script = ANY(%s)",
+        [list(networks), list(scripts)],
     )
     return {bytes(address.script): address for address in known}
+
+
+def _addresses_elsewhere(network: str, scripts: AbstractSet[bytes]) -> dict[bytes, Address]:
+    """Addresses of ours on other EVM networks: the same address exists on all of them (R44)."""
+    if not network.startswith("eip155:"):
+        return {}
+    others = Deployment.objects.exclude(network=network).values_list("network", flat=True)
+    return addresses_among(sorted(set(others)), scripts)
+
+
+def _is_counted_by_balance(output: Output, address: Address) -> bool:
+    """Whether a coin's movement is left to ``chains.balances``: never two ways for one address."""
+    return address.balance_height is not None and "/erc20:" not in output.asset
+
+
+def _tell(network: str, found: Findings) -> None:
+    tell_of_notices(network, found.notices, found.ours)
+    tell_of_strays(network, found.strays)
+
+
+def _store_outflows(found: Findings, block: Block) -> None:
+    Outflow.objects.bulk_create(
+        [
+            Outflow(
+                address=found.ours[one.script],
+                block=block,
+                asset=one.asset,
+                txid=one.txid,
+                position=one.position,
+                value=one.value,
+            )
+            for one in found.outflows
+        ],
+        ignore_conflicts=True,
+    )
 
 
 def waiting_txids(network: str) -> frozenset[str]:

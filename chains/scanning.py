@@ -128,10 +128,9 @@ def _advance(
     told: Callable[[ScanReport], None],
 ) -> None:
     with closing(node.read_blocks(seen.height + 1, last)) as blocks:
-        for content in blocks:
-            if content.ref.parent_hash != seen.hash:
+        for found in recording.find_each(seen.network, blocks):
+            if found.ref.parent_hash != seen.hash:
                 return  # the chain moved between two questions: the next look sees how
-            found = recording.find_in(seen.network, content)
             with transaction.atomic():
                 locked = _locked(seen)
                 if locked is None:

@@ -29,6 +29,8 @@ Status = Invoice.Status
 AMOUNT_TIYN_MAX: Final = 10**14
 """A million million tenge: above any shop's bill, and far below what a bigint holds."""
 EXPIRES_IN_MAX: Final = timedelta(days=1)
+WATCHED_AFTER: Final = timedelta(days=7)
+"""After its end an invoice's addresses are looked at more rarely; never not at all (R24)."""
 """The gateway carries the rate's risk for so long at most."""
 
 MINED: Final = (TransferState.INCLUDED, TransferState.FINAL)
@@ -115,7 +117,11 @@ def choose_option(*, invoice: Invoice, asset: str) -> PaymentOption:
         raise InvoiceError("Payments in this asset are halted.")
     if not option.address:
         network = listed.networks[option.network]
-        option.address = allocate_address(network=network, reference=str(locked.pk)).text
+        option.address = allocate_address(
+            network=network,
+            reference=str(locked.pk),
+            watch_until=locked.expires_at + WATCHED_AFTER,
+        ).text
         option.save(update_fields=["address"])
     return option
 

@@ -17,7 +17,7 @@ from typing import Final
 from bitcoin.core import CBlockHeader, COutPoint, CTransaction, b2lx
 from bitcoin.core.serialize import SerializationError
 
-from chains.nodes import BlockRef, NodeContradictionError, NodeUnavailableError, Output
+from chains.nodes import BlockRef, NodeContradictionError, NodeUnavailableError, Notice, Output
 
 COINBASE_MATURITY: Final = 100
 VALUE_SAT_MAX: Final = 21_000_000 * 100_000_000
@@ -84,6 +84,15 @@ class BitcoinBlock:
             for output in outputs_of(self._transaction(number), asset=self._asset)
             if output.script in scripts
         ]
+
+    def outflows_from(self, _scripts: AbstractSet[bytes]) -> Sequence[Output]:
+        """None: what leaves an address is a spend."""
+        return ()
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """None: a coin has no issuer."""
+        return ()
 
     def spender_of(self, outpoint: bytes) -> str:
         """The txid that spends one of ``spent``."""

@@ -14,12 +14,10 @@ from eth_utils.address import to_canonical_address
 
 from chains.assets import Asset, Network
 from chains.evm.forwarders import forwarder_address
-from chains.evm.rpc import EvmRpc, RpcRefusedError, octets, quantity
+from chains.evm.rpc import REVERTED, EvmRpc, RpcRefusedError, octets, quantity
 from chains.nodes import NodeBlindError, WrongContractsError
 
 PROBE_SALT: Final = b"alatau pay: a salt of no address".ljust(32, b".")
-REVERTED: Final = 3
-"""What nodes refuse ``eth_call`` with when the contract reverts."""
 Call = Sequence[str | bytes | int]
 DELEGATED: Final = bytes.fromhex("ef0100")
 """EIP-7702: the code of an account that obeys another's code begins so."""

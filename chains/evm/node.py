@@ -1,133 +1,66 @@
 """An EVM node: its chain, its listed tokens' logs and its coin's movements."""
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from eth_utils.address import to_canonical_address
 
 from chains.assets import Asset, NativeMode, Network
-from chains.evm.blocks import (
-    COIN_LOGGER,
-    TRANSFER_TOPIC,
-    Header,
-    Movement,
-    log_movements,
-    may_log,
-    read_header,
+from chains.evm.blocks import Header, Movement, may_log, read_header
+from chains.evm.content import EvmBlock
+from chains.evm.deployment import check_deployment, wrong_decimals
+from chains.evm.limits import ProviderLimits
+from chains.evm.logs import COIN_LOGGER, TOPICS, Watched, read_logs
+from chains.evm.native import (
+    flat_movements,
     top_level_movements,
     traced_movements,
     withdrawal_movements,
 )
-from chains.evm.deployment import check_deployment, wrong_decimals
-from chains.evm.rpc import EvmRpc, RpcRefusedError, octets, quantity
+from chains.evm.rpc import METHOD_NOT_FOUND, EvmRpc, RpcRefusedError, octets, quantity
+from chains.evm.tokens import coin_balances
 from chains.nodes import (
     BlockRef,
     NodeBlindError,
+    NodeBusyError,
     NodeContradictionError,
     NodeUnavailableError,
-    Output,
     Pending,
     WrongChainError,
 )
 
 TXID_DIGITS: Final = 64
-RANGE_MAX: Final = 500
-"""Blocks whose headers and logs are asked for together in catch-up, where the node allows it."""
-
-
-class EvmBlock:
-    """A block's payments; receipts are asked for only once an address of ours is among them."""
-
-    def __init__(
-        self, header: Header, logged: Sequence[Movement], moved: Sequence[Movement], rpc: EvmRpc
-    ) -> None:
-        """``logged`` wait for their receipts, and ``moved`` for their transaction's success."""
-        self.header, self._rpc = header, rpc
-        self._movements = [*logged, *moved]
-
-    @property
-    def ref(self) -> BlockRef:
-        """The block's place."""
-        return self.header.ref
-
-    @property
-    def scripts(self) -> AbstractSet[bytes]:
-        """Every address that is paid, as 20 bytes."""
-        return {movement.to for movement in self._movements}
-
-    @property
-    def spent(self) -> Collection[bytes]:
-        """None: accounts, not outpoints."""
-        return ()
-
-    def spender_of(self, outpoint: bytes) -> str:
-        """Never asked for: ``spent`` is empty."""
-        raise KeyError(outpoint)
-
-    def outputs_to(self, scripts: AbstractSet[bytes]) -> Sequence[Output]:
-        """The payments to some addresses in transactions that succeeded (R46, R59).
-
-        Raises NodeError: the receipts are asked for now.
-        """
-        wanted = [movement for movement in self._movements if movement.to in scripts]
-        mined = {one.txid for one in wanted} & set(self.header.txids)
-        receipts = self._receipts(sorted(mined))
-        return [
-            Output(
-                txid=one.txid,
-                position=one.position or _log_position(one, receipts[one.txid]),
-                script=one.to,
-                asset=one.asset,
-                value=one.value,
-            )
-            for one in wanted
-            if one.txid not in receipts or quantity(receipts[one.txid]["status"]) == 1
-        ]
-
-    def _receipts(self, txids: Sequence[str]) -> dict[str, Any]:
-        rows = [[f"0x{txid}"] for txid in txids]
-        receipts = dict(zip(txids, self._rpc.batch("eth_getTransactionReceipt", rows), strict=True))
-        for txid, receipt in receipts.items():
-            if (
-                not isinstance(receipt, dict)
-                or octets(receipt.get("blockHash"), length=32).hex() != self.ref.hash
-            ):
-                raise NodeContradictionError(
-                    f"The receipt of {txid} is not of block {self.ref.height}."
-                )
-        return receipts
-
-
-def _log_position(movement: Movement, receipt: Mapping[str, Any]) -> str:
-    """A log's place inside its receipt: unlike its index in the block, it survives a reorg."""
-    for ordinal, entry in enumerate(receipt["logs"]):
-        if quantity(entry["logIndex"]) == movement.log_index:
-            to, value = octets(entry["topics"][2]), octets(entry["data"])
-            if to[12:] == movement.to and int.from_bytes(value, "big") == movement.value:
-                return f"log:{ordinal}"
-    raise NodeContradictionError(f"The receipt of {movement.txid} does not hold its log.")
+CUT_OFF: Final = 1_000
+"""Providers that cut long answers without a word do so at a multiple of this."""
 
 
 class EvmNode:
     """A connection to one EVM node; only listed contracts' logs count (R45)."""
 
     def __init__(
-        self, *, network: Network, assets: Sequence[Asset], url: str, timeout_s: float = 10.0
+        self,
+        *,
+        network: Network,
+        assets: Sequence[Asset],
+        url: str,
+        timeout_s: float = 10.0,
+        limits: ProviderLimits | None = None,
     ) -> None:
         """Connect; check the chain, and the contracts that our addresses are computed for.
 
-        Raises NodeUnavailableError, WrongChainError, WrongContractsError.
+        ``limits`` are what is known of the provider, and learn more. Raises NodeUnavailableError,
+        WrongChainError, WrongContractsError.
         """
         self.network = network
         self.assets = frozenset(asset.caip19 for asset in assets)
         self._coin = next((one.caip19 for one in assets if one.contract is None), None)
-        self._contracts: dict[bytes, str] = {
-            to_canonical_address(one.contract): one.caip19 for one in assets if one.contract
+        self._watched = _watched(network, assets, self._coin)
+        self._fee_tokens = {
+            one.caip19: one.contract for one in assets if one.contract and one.fee_on_transfer
         }
-        if self._coin and network.native is NativeMode.LOGS:
-            self._contracts[COIN_LOGGER] = self._coin
-        self._range = RANGE_MAX
+        self._limits = limits or ProviderLimits()
+        self._traces_flat = False
         self._rpc = self._connection(url=url, timeout_s=timeout_s)
         self.check_chain()
         if network.factory:
@@ -166,7 +99,7 @@ class EvmNode:
         """The blocks from ``first`` to ``last``, in order; several are asked for together."""
         height = first
         while height <= last:
-            end = min(last, height + self._range - 1)
+            end = min(last, height + self._limits.blocks.size - 1)
             headers = self._headers(height, end)
             logs = self._logs(headers)
             if logs is None:
@@ -176,12 +109,23 @@ class EvmNode:
             height = end + 1
 
     def final_height(self, tip_height: int, confirmations: int) -> int:
-        """The ``finalized`` block's height, or the depth that is asked for (R36)."""
+        """The height of the network's own ``finalized`` or ``safe`` block, or the depth (R36)."""
         if confirmations:
             return tip_height - confirmations + 1
-        block = self._rpc.call("eth_getBlockByNumber", "finalized", False)
+        block = self._rpc.call("eth_getBlockByNumber", self.network.final_tag.value, False)
         # A young chain has finalised nothing yet.
         return min(read_header(block).ref.height, tip_height) if block else -1
+
+    def coin_balances(self, accounts: Sequence[bytes], *, block: BlockRef) -> list[int]:
+        """Wei that accounts (20 bytes) hold at a block; NodeUnavailableError once that is gone."""
+        return coin_balances(
+            self._rpc, accounts, factory=self.network.factory, block_hash=block.hash
+        )
+
+    def codes_of(self, accounts: Sequence[bytes]) -> list[bytes]:
+        """The code of accounts (20 bytes) at the best block; empty for one without."""
+        rows = [[f"0x{account.hex()}", "latest"] for account in accounts]
+        return [octets(code) for code in self._rpc.batch("eth_getCode", rows)]
 
     def is_orphan(self, block_hash: str) -> bool:
         """Whether the node has the block and another stands at its height (or none any more)."""
@@ -205,91 +149,150 @@ class EvmNode:
         )
 
     def _connection(self, *, url: str, timeout_s: float) -> EvmRpc:
-        return EvmRpc(url=url, name=self.network.name, timeout_s=timeout_s)
-
-    @property
-    def _full(self) -> bool:
-        return bool(self._coin) and self.network.native is NativeMode.CALLS
+        return EvmRpc(
+            url=url, name=self.network.name, timeout_s=timeout_s, batch=self._limits.batch
+        )
 
     def _header(self, height: int) -> Header:
-        block = self._rpc.call("eth_getBlockByNumber", hex(height), self._full)
+        full = self._coin is not None and self.network.native is NativeMode.CALLS
+        block = self._rpc.call("eth_getBlockByNumber", hex(height), full)
         return read_header(block, height=height)
 
     def _headers(self, first: int, last: int) -> list[Header]:
         if first == last:
             return [self._header(first)]
-        rows = [[hex(height), self._full] for height in range(first, last + 1)]
-        blocks = self._rpc.batch("eth_getBlockByNumber", rows)
-        return [
-            read_header(block, height=height)
-            for height, block in zip(range(first, last + 1), blocks, strict=True)
-        ]
+        heights = range(first, last + 1)
+        blocks = self._rpc.batch("eth_getBlockByNumber", [[hex(at), False] for at in heights])
+        return [read_header(block, height=at) for at, block in zip(heights, blocks, strict=True)]
 
     def _logs(self, headers: Sequence[Header]) -> dict[int, list[Any]] | None:
-        """The listed contracts' Transfer logs by height; None where the range was too wide (R39).
+        """The watched contracts' logs by height; None where the range was too wide (R39).
 
         One block is asked for by its hash, so that a provider that lags cannot answer for another.
         """
-        if not self._contracts or not any(may_log(one, self._contracts) for one in headers):
+        if not self._watched.addresses:
             return {}
         query: dict[str, Any] = {
-            "address": [f"0x{contract.hex()}" for contract in self._contracts],
-            "topics": [f"0x{TRANSFER_TOPIC.hex()}"],
+            "address": [f"0x{contract.hex()}" for contract in self._watched.addresses],
+            "topics": [[f"0x{topic.hex()}" for topic in TOPICS]],
         }
         if len(headers) == 1:
             query["blockHash"] = f"0x{headers[0].ref.hash}"
         else:
             query["fromBlock"] = hex(headers[0].ref.height)
             query["toBlock"] = hex(headers[-1].ref.height)
-        try:
-            logs = self._rpc.call("eth_getLogs", query)
-        except RpcRefusedError:
-            if len(headers) == 1:
-                raise
-            self._range = max(1, len(headers) // 2)
+        logs = self._logs_for(query, len(headers))
+        if logs is None:
             return None
-        if not isinstance(logs, list):
-            raise NodeUnavailableError(f"The node of {self.network.name} sent no list of logs.")
         by_height: dict[int, list[Any]] = {}
         for entry in logs:
             by_height.setdefault(quantity(entry.get("blockNumber")), []).append(entry)
         return by_height
 
+    def _logs_for(self, query: dict[str, Any], blocks: int) -> list[Any] | None:
+        limit = self._limits.blocks
+        try:
+            logs = self._rpc.call("eth_getLogs", query)
+        except NodeBusyError:
+            raise
+        except RpcRefusedError:
+            limit.refuse(blocks)
+            if blocks == 1:
+                raise
+            return None
+        except NodeUnavailableError:
+            limit.refuse(blocks)  # a range that takes too long is answered by nobody
+            raise
+        if not isinstance(logs, list) or not all(isinstance(one, dict) for one in logs):
+            raise NodeUnavailableError(f"The node of {self.network.name} sent no list of logs.")
+        if blocks > 1 and logs and len(logs) % CUT_OFF == 0:
+            limit.refuse(blocks)  # it looks like an answer that was cut off
+            return None
+        limit.allow(blocks)
+        return logs
+
     def _block(self, header: Header, logs: Sequence[Any]) -> EvmBlock:
-        if not logs and self._contracts and may_log(header, self._contracts):
+        if not logs and may_log(header, self._watched.addresses, TOPICS):
             # The header admits a log and the node knows none: let the receipts decide (R40).
             logs = self._logs_of_receipts(header)
-        logged = log_movements(header, logs, self._contracts)
-        return EvmBlock(header, logged, self._coin_movements(header), self._rpc)
+        said = read_logs(header, logs, self._watched)
+        moved = self._coin_movements(header)
+        return EvmBlock(header, said, moved, self._rpc, self._fee_tokens)
 
     def _logs_of_receipts(self, header: Header) -> list[Any]:
-        receipts = self._rpc.call("eth_getBlockReceipts", f"0x{header.ref.hash}")
-        if not isinstance(receipts, list) or len(receipts) != len(header.txids):
+        return [
+            entry
+            for receipt in self._receipts_of(header)
+            for entry in receipt["logs"]
+            if octets(entry["address"], length=20) in self._watched.addresses
+        ]
+
+    def _receipts_of(self, header: Header) -> list[Any]:
+        try:
+            receipts = self._rpc.call("eth_getBlockReceipts", f"0x{header.ref.hash}")
+        except RpcRefusedError as error:
+            if error.code != METHOD_NOT_FOUND:
+                raise
+            rows = [[f"0x{txid}"] for txid in header.txids]
+            receipts = self._rpc.batch("eth_getTransactionReceipt", rows)
+        if (
+            not isinstance(receipts, list)
+            or not all(isinstance(one, dict) for one in receipts)
+            or [octets(one.get("transactionHash")).hex() for one in receipts] != [*header.txids]
+        ):
             raise NodeContradictionError(
                 f"{self.network.name}: block {header.ref.height} and its receipts differ."
             )
-        return [
-            entry
-            for receipt in receipts
-            for entry in receipt["logs"]
-            if octets(entry["address"], length=20) in self._contracts
-        ]
+        return receipts
 
     def _coin_movements(self, header: Header) -> list[Movement]:
-        if not self._coin:
+        coin = self._coin
+        if coin is None:
             return []
         match self.network.native:
-            case NativeMode.LOGS:
+            case NativeMode.BALANCES:
                 return []
+            case NativeMode.LOGS:
+                return withdrawal_movements(header, coin)
             case NativeMode.CALLS:
-                return top_level_movements(header, self._coin)
+                carried = top_level_movements(self._transactions_of(header), coin)
+                return withdrawal_movements(header, coin) + carried
             case NativeMode.TRACES:
-                moved = withdrawal_movements(header, self._coin)
-                if header.txids:
-                    traces = self._rpc.call(
-                        "debug_traceBlockByHash",
-                        f"0x{header.ref.hash}",
-                        {"tracer": "callTracer"},
-                    )
-                    moved += traced_movements(header, traces, self._coin)
-                return moved
+                return withdrawal_movements(header, coin) + self._traced(header, coin)
+
+    def _transactions_of(self, header: Header) -> Sequence[Any]:
+        rows: Sequence[Any] = header.raw["transactions"]
+        if all(isinstance(row, dict) for row in rows):
+            return rows
+        full = self._rpc.call("eth_getBlockByHash", f"0x{header.ref.hash}", True)
+        if read_header(full).txids != header.txids:
+            raise NodeContradictionError(f"Block {header.ref.height} has two sets of transactions.")
+        return list(full["transactions"])
+
+    def _traced(self, header: Header, coin: str) -> list[Movement]:
+        """By ``debug_traceBlockByHash``, or by ``trace_block`` where a node has that alone."""
+        if not header.txids:
+            return []
+        if not self._traces_flat:
+            try:
+                traces = self._rpc.call(
+                    "debug_traceBlockByHash", f"0x{header.ref.hash}", {"tracer": "callTracer"}
+                )
+            except RpcRefusedError as error:
+                if error.code != METHOD_NOT_FOUND:
+                    raise
+                self._traces_flat = True
+            else:
+                return traced_movements(header, traces, coin)
+        flat = self._rpc.call("trace_block", hex(header.ref.height))
+        return flat_movements(header, flat, coin)
+
+
+def _watched(network: Network, assets: Sequence[Asset], coin: str | None) -> Watched:
+    contracts: dict[bytes, str] = {
+        to_canonical_address(one.contract): one.caip19 for one in assets if one.contract
+    }
+    if coin and network.native is NativeMode.LOGS:
+        contracts[COIN_LOGGER] = coin
+    factory = to_canonical_address(network.factory) if network.factory else None
+    return Watched(contracts=contracts, factory=factory, coin=coin)

@@ -9,13 +9,26 @@ import requests
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
-from chains.nodes import NodeUnavailableError
+from chains.evm.limits import BATCH_MAX, LearnedLimit
+from chains.nodes import NodeBusyError, NodeUnavailableError
 
 METHOD_NOT_FOUND: Final = -32601
-BATCH: Final = 50
 NOT_ACCEPTED: Final = ": it does not accept the user, password or key that endpoints name for it"
 REFUSED: Final = {401: NOT_ACCEPTED, 403: NOT_ACCEPTED}
 FAILURES: Final = (requests.RequestException, OSError, ValueError, msgspec.MsgspecError)
+TOO_MANY_REQUESTS: Final = 429
+BATCH_REFUSALS: Final = frozenset({400, 405, 413, 414})
+"""HTTP answers to a message that holds too many questions."""
+BUSY_CODES: Final = frozenset({429, -32005, -32029})
+REVERTED: Final = 3
+"""What nodes refuse a rehearsed call with when its contract reverts, in words of the contract."""
+TOO_WIDE: Final = re.compile(
+    r"range|results|blocks|response size|logs|too large|limited to", re.IGNORECASE
+)
+TOO_OFTEN: Final = re.compile(
+    r"too many requests|rate.?limit|per second|capacity|throughput|throttl|quota|daily request",
+    re.IGNORECASE,
+)
 
 
 class RpcRefusedError(NodeUnavailableError):
@@ -26,12 +39,19 @@ class RpcRefusedError(NodeUnavailableError):
         self.code = code
 
 
+class _BatchRefusedError(Exception):
+    """The node takes no message with so many questions."""
+
+
 class EvmRpc:
     """Questions to one node; ``name`` is its network's, for messages."""
 
-    def __init__(self, *, url: str, name: str, timeout_s: float) -> None:
-        """Ask nothing yet."""
+    def __init__(
+        self, *, url: str, name: str, timeout_s: float, batch: LearnedLimit | None = None
+    ) -> None:
+        """Ask nothing yet; ``batch`` is how many questions the node takes in one message."""
         self._name = name
+        self._batch = batch or LearnedLimit(BATCH_MAX)
         # No retries in here: the pool knows other nodes to ask meanwhile.
         self._provider = HTTPProvider(
             url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None
@@ -40,35 +60,38 @@ class EvmRpc:
     def call(self, method: str, *params: object) -> Any:  # noqa: ANN401 -- JSON
         """Ask one question; None where the node answers null.
 
-        Raises NodeUnavailableError, RpcRefusedError.
+        Raises NodeUnavailableError, NodeBusyError, RpcRefusedError.
         """
-        return self._result(method, self._answers([(method, params)], alone=True)[0])
+        return self._result(method, self._answers(method, [params], alone=True)[0])
 
     def batch(self, method: str, rows: Sequence[Sequence[object]]) -> list[Any]:
-        """Ask one method's question for each row of parameters, some in one message."""
+        """Ask one method's question for each row of parameters, some in one message.
+
+        Raises as ``call`` does.
+        """
         results: list[Any] = []
-        for start in range(0, len(rows), BATCH):
-            asked = [(method, row) for row in rows[start : start + BATCH]]
-            answers = self._answers(asked, alone=False)
+        while len(results) < len(rows):
+            part = rows[len(results) : len(results) + self._batch.size]
+            try:
+                answers = self._answers(method, part, alone=len(part) == 1)
+            except _BatchRefusedError:
+                self._batch.refuse(len(part))
+                continue
+            self._batch.allow(len(part))
             results += [self._result(method, answer) for answer in answers]
         return results
 
     def _answers(
-        self, asked: Sequence[tuple[str, Sequence[object]]], *, alone: bool
+        self, method: str, rows: Sequence[Sequence[object]], *, alone: bool
     ) -> list[dict[str, Any]]:
-        method = asked[0][0]
         encode = self._provider.encode_rpc_request
-        messages = [encode(RPCEndpoint(name), list(params)) for name, params in asked]
+        messages = [encode(RPCEndpoint(method), list(params)) for params in rows]
         ids = [msgspec.json.decode(message)["id"] for message in messages]
         body = messages[0] if alone else b"[" + b",".join(messages) + b"]"
-        try:
-            raw = self._provider._make_request(RPCEndpoint(method), body)  # noqa: SLF001 -- shows ids
-            said = msgspec.json.decode(raw)
-        except requests.HTTPError as error:
-            status = error.response.status_code if error.response is not None else 0
-            raise self._unavailable(method, f"HTTP {status}{REFUSED.get(status, '')}") from None
-        except FAILURES as error:
-            raise self._unavailable(method, type(error).__name__) from None
+        said = self._post(method, body, alone=alone)
+        if not alone and isinstance(said, dict) and said.get("error"):
+            self._raise_if_busy(method, said["error"])
+            raise _BatchRefusedError
         got = [said] if alone else said
         if not isinstance(got, list) or not all(isinstance(one, dict) for one in got):
             raise self._unavailable(method, "an answer of another shape")
@@ -77,21 +100,56 @@ class EvmRpc:
             raise self._unavailable(method, "the answer to another question")
         return [by_id[number] for number in ids]
 
+    def _post(self, method: str, body: bytes, *, alone: bool) -> Any:  # noqa: ANN401 -- JSON
+        try:
+            raw = self._provider._make_request(RPCEndpoint(method), body)  # noqa: SLF001 -- shows ids
+            return msgspec.json.decode(raw)
+        except requests.HTTPError as error:
+            response = error.response
+            status = 0 if response is None else response.status_code
+            if response is not None and status == TOO_MANY_REQUESTS:
+                wait = response.headers.get("Retry-After", "")
+                raise NodeBusyError(
+                    f"The node of {self._name} wants to be asked less often.",
+                    retry_after_s=float(wait) if wait.isdecimal() else 0.0,
+                ) from None
+            if not alone and status in BATCH_REFUSALS:
+                raise _BatchRefusedError from None
+            raise self._unavailable(method, f"HTTP {status}{REFUSED.get(status, '')}") from None
+        except FAILURES as error:
+            raise self._unavailable(method, type(error).__name__) from None
+
     def _result(self, method: str, answer: dict[str, Any]) -> Any:  # noqa: ANN401 -- JSON
         error = answer.get("error")
         if error is not None:
-            code = error.get("code", 0) if isinstance(error, dict) else 0
-            text = str(error.get("message", ""))[:120] if isinstance(error, dict) else ""
+            self._raise_if_busy(method, error)
+            code, text = _said(error)
             raise RpcRefusedError(f"The node of {self._name} refuses {method}: {text}", code)
         if "result" not in answer:
             raise self._unavailable(method, "no result")
         return answer["result"]
+
+    def _raise_if_busy(self, method: str, error: object) -> None:
+        """Tell a node that is asked too often from one that is asked for too much."""
+        code, text = _said(error)
+        if code == REVERTED:
+            return
+        if TOO_OFTEN.search(text) or (code in BUSY_CODES and not TOO_WIDE.search(text)):
+            raise NodeBusyError(f"The node of {self._name} is asked too often: {method}: {text}")
 
     def _unavailable(self, method: str, why: str) -> NodeUnavailableError:
         return NodeUnavailableError(
             f"The node of {self._name} (endpoints in NETWORKS_FILE) does not answer {method}: "
             f"{why}."
         )
+
+
+def _said(error: object) -> tuple[int, str]:
+    """Code and words of a JSON-RPC error, however odd."""
+    if not isinstance(error, dict):
+        return 0, ""
+    code = error.get("code")
+    return code if isinstance(code, int) else 0, str(error.get("message", ""))[:120]
 
 
 def quantity(text: object) -> int:

@@ -15,8 +15,8 @@ from eth_utils.address import to_canonical_address, to_checksum_address
 from eth_utils.crypto import keccak
 
 from chains.assets import Network
-from chains.evm.blocks import TRANSFER_TOPIC
 from chains.evm.deployment import DELEGATED, code_at
+from chains.evm.logs import TRANSFER_TOPIC
 from chains.evm.node import EvmNode
 from chains.evm.rpc import RpcRefusedError, octets, quantity
 from chains.nodes import BlockRef, Node, NodeContradictionError, NodeUnavailableError

@@ -21,16 +21,20 @@ def __default__():
     pass
 
 @external
-def forward(token: address, treasury: address):
+def forward(token: address, treasury: address) -> uint256:
     """
     @notice Send everything of one token, or of the chain's own coin, to the treasury
+    @return What was sent
     """
     assert msg.sender == FACTORY, "only the factory"
+    amount: uint256 = 0
     if token == empty(address):
-        if self.balance > 0:
-            send(treasury, self.balance, gas=100_000)
-        return
-    amount: uint256 = staticcall Token(token).balanceOf(self)
-    if amount > 0:
-        # USDT returns nothing from transfer.
-        assert extcall Token(token).transfer(treasury, amount, default_return_value=True)
+        amount = self.balance
+        if amount > 0:
+            send(treasury, amount, gas=100_000)
+    else:
+        amount = staticcall Token(token).balanceOf(self)
+        if amount > 0:
+            # USDT returns nothing from transfer.
+            assert extcall Token(token).transfer(treasury, amount, default_return_value=True)
+    return amount

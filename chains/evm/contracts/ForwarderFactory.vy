@@ -6,7 +6,12 @@
 """
 
 interface Forwarder:
-    def forward(token: address, treasury: address): nonpayable
+    def forward(token: address, treasury: address) -> uint256: nonpayable
+
+event Swept:
+    forwarder: indexed(address)
+    token: indexed(address)
+    amount: uint256
 
 FORWARDER: public(immutable(address))
 
@@ -41,6 +46,17 @@ def address_of(treasury: address, salt: bytes32) -> address:
     return self._address_of(treasury, salt)
 
 @external
+@view
+def balances_of(holders: DynArray[address, 500]) -> DynArray[uint256, 500]:
+    """
+    @notice What accounts hold of the chain's own coin, many in one call
+    """
+    balances: DynArray[uint256, 500] = []
+    for holder: address in holders:
+        balances.append(holder.balance)
+    return balances
+
+@external
 def sweep(treasury: address, token: address, salts: DynArray[bytes32, 200]):
     """
     @notice Move what forwarders hold to their treasury, deploying those that are not yet there
@@ -50,4 +66,7 @@ def sweep(treasury: address, token: address, salts: DynArray[bytes32, 200]):
         forwarder: address = self._address_of(treasury, salt)
         if forwarder.codesize == 0:
             assert create_minimal_proxy_to(FORWARDER, salt=self._salt(treasury, salt)) == forwarder
-        extcall Forwarder(forwarder).forward(token, treasury)
+        amount: uint256 = extcall Forwarder(forwarder).forward(token, treasury)
+        if amount > 0:
+            # The coin leaves no trace of its own: balances are held against this.
+            log Swept(forwarder=forwarder, token=token, amount=amount)

@@ -1,0 +1,99 @@
+"""What people must look at: rows that stand until they are closed, each written once.
+
+An alert stops nothing by itself. It is logged when it is raised, and ``manage.py networks`` shows
+those that are open.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import structlog
+from django.db.models.functions import Now
+
+from chains.models import Alert
+
+log = structlog.get_logger(__name__)
+
+
+class AlertKind(StrEnum):
+    """Why somebody must look."""
+
+    TOKEN_CHANGED = "token changed"  # noqa: S105 -- a coin, no secret
+    TOKEN_PAUSED = "token paused"  # noqa: S105
+    TOKEN_HALTED = "token halted"  # noqa: S105
+    ADDRESS_BLOCKED = "address blocked"
+    ADDRESS_DELEGATED = "address delegated"
+    OTHER_NETWORK = "paid on another network"
+    BALANCE_UNEXPLAINED = "balance unexplained"
+    FINALITY_STALLED = "finality stalled"
+
+
+HAPPENS_ONCE: Final = frozenset({AlertKind.TOKEN_CHANGED, AlertKind.OTHER_NETWORK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFact:
+    """An open alert."""
+
+    id: int
+    network: str
+    kind: AlertKind
+    subject: str
+    evidence: str
+    detail: str
+    created_at: datetime
+
+
+def raise_alert(
+    *, network: str, kind: AlertKind, subject: str, detail: str, evidence: str = ""
+) -> bool:
+    """Raise an alert; False where it stands already.
+
+    ``evidence`` tells one occurrence from another, such as a transaction. What happened once stays
+    closed once it was; what may begin again opens again.
+    """
+    row, created = Alert.objects.get_or_create(
+        network=network,
+        kind=kind,
+        subject=subject,
+        evidence=evidence,
+        defaults={"detail": detail},
+    )
+    opened = created
+    if not created and kind not in HAPPENS_ONCE:
+        closed = Alert.objects.filter(pk=row.pk, closed_at__isnull=False)
+        opened = closed.update(closed_at=None, detail=detail, created_at=Now()) == 1
+    if opened:
+        log.error(
+            "alert", network=network, kind=str(kind), subject=subject, detail=detail, at=evidence
+        )
+    return opened
+
+
+def close_alerts(*, network: str, kind: AlertKind, subject: str, evidence: str = "") -> int:
+    """Close what is open of one kind about one subject (and evidence); return how many."""
+    rows = Alert.objects.filter(network=network, kind=kind, subject=subject, closed_at=None)
+    closed = (rows.filter(evidence=evidence) if evidence else rows).update(closed_at=Now())
+    if closed:
+        log.warning("alert over", network=network, kind=str(kind), subject=subject)
+    return closed
+
+
+def open_alerts(*, network: str, limit: int = 100) -> Sequence[AlertFact]:
+    """A network's open alerts, oldest first."""
+    rows = Alert.objects.filter(network=network, closed_at=None).order_by("pk")
+    return [
+        AlertFact(
+            id=row.pk,
+            network=row.network,
+            kind=AlertKind(row.kind),
+            subject=row.subject,
+            evidence=row.evidence,
+            detail=row.detail,
+            created_at=row.created_at,
+        )
+        for row in rows[:limit]
+    ]
