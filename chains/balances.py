@@ -23,7 +23,7 @@ from chains.assets import Asset, NativeMode, Network
 from chains.evm.node import EvmNode
 from chains.evm.rpc import RpcRefusedError
 from chains.models import Address, AssetCursor, Block, Cursor, Outflow, Transfer
-from chains.nodes import BlockRef, Node, NodeBusyError, Output
+from chains.nodes import BlockRef, Node, NodeUnavailableError, Output
 from chains.pool import NodePool
 
 CHUNK: Final = 500
@@ -87,6 +87,11 @@ def _due(network: Network, height: int) -> list[Address]:
 def _read(coin: Asset, addresses: Sequence[Address], block: Block, nodes: NodePool) -> bool:
     """Look at some addresses at one block; what came is stored in the blocks that brought it."""
     unsettled = _excesses(coin, addresses, block, nodes)
+    if unsettled is None:
+        raise NodeUnavailableError(
+            f"The node of {block.network} does not know balances at its final block "
+            f'{block.height}: native "balances" needs one that keeps that state.'
+        )
     settled = [one for one in addresses if unsettled[one.pk] == 0]
     Address.objects.filter(pk__in=[one.pk for one in settled]).filter(
         Q(balance_height=None) | Q(balance_height__lt=block.height)
@@ -104,19 +109,27 @@ def _read(coin: Asset, addresses: Sequence[Address], block: Block, nodes: NodePo
 
 def _excesses(
     coin: Asset, addresses: Sequence[Address], block: Block, nodes: NodePool
-) -> dict[int, int]:
-    """What each address holds at a block beyond what is known of it, in wei; by primary key."""
+) -> dict[int, int] | None:
+    """What each address holds at a block beyond what is known of it, in wei; by primary key.
+
+    None where the node has forgotten the state of that block.
+    """
     scripts = [bytes(address.script) for address in addresses]
     ref = BlockRef(
         height=block.height, hash=block.hash, parent_hash=block.parent_hash, time=block.time
     )
 
-    def ask(node: Node) -> list[int]:
+    def ask(node: Node) -> list[int] | None:
         if not isinstance(node, EvmNode):
             raise TypeError(f"{block.network} is no EVM network.")
-        return node.coin_balances(scripts, block=ref)
+        try:
+            return node.coin_balances(scripts, block=ref)
+        except RpcRefusedError:
+            return None
 
     held = nodes.ask(ask)
+    if held is None:
+        return None
     came = _sums(
         Transfer.objects.filter(
             asset=coin.caip19, state__in=recording.MINED, block__height__lte=block.height
@@ -153,12 +166,10 @@ def _first_excess(coin: Asset, last: _Place, nodes: NodePool) -> _Place:
         middle = blocks.filter(height=(low + found.block.height) // 2).first()
         if middle is None:
             return found
-        try:
-            excess = _excesses(coin, [last.address], middle, nodes)[last.address.pk]
-        except NodeBusyError:
-            raise
-        except RpcRefusedError:
-            return found  # the node has forgotten that state
+        excesses = _excesses(coin, [last.address], middle, nodes)
+        if excesses is None:
+            return found
+        excess = excesses[last.address.pk]
         if excess > 0:
             found = _Place(last.address, middle, excess)
         else:

@@ -7,6 +7,8 @@ from typing import Any, Final
 from vyper import compile_code
 from web3 import Web3
 from web3.contract import Contract
+from web3.contract.contract import ContractFunction
+from web3.types import TxReceipt, Wei
 
 from alatau_pay.devnet.anvil import EvmDevnet
 
@@ -29,3 +31,14 @@ def deploy(evm: EvmDevnet, name: str, *arguments: object, value: int = 0) -> Con
     sent = factory.constructor(*arguments).transact({"value": value})
     at = web3.eth.wait_for_transaction_receipt(sent)["contractAddress"]
     return web3.eth.contract(at, abi=made["abi"])
+
+
+def send(call: ContractFunction, *, value: int = 0, fails: bool = False) -> TxReceipt:
+    """Send a call from the resident's account; its receipt, of the status that was expected.
+
+    The gas is given, not estimated: a node refuses to estimate what fails.
+    """
+    sent = call.transact({"value": Wei(value), "gas": 2_000_000})
+    receipt = call.w3.eth.wait_for_transaction_receipt(sent)
+    assert receipt["status"] == (0 if fails else 1)
+    return receipt
