@@ -7,7 +7,7 @@ changes states, never what was seen.
 
 from collections.abc import Collection, Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -93,8 +93,9 @@ def find_in(network: str, content: BlockContent) -> Findings:
     An address that is given out later cannot be paid by a block that was read before. Raises
     NodeError.
     """
-    ours = addresses_among([network], content.scripts)
-    elsewhere = _addresses_elsewhere(network, content.scripts - ours.keys())
+    scripts = content.scripts
+    ours = addresses_among([network], scripts)
+    elsewhere = _addresses_elsewhere(network, scripts - ours.keys())
     outputs = content.outputs_to(ours.keys()) if ours else ()
     return Findings(
         ref=content.ref,
@@ -157,6 +158,7 @@ def apply_again(cursor: Cursor, found: Findings, now: datetime) -> int:
     What was missed is our fault, so the payer's time is the block's.
     """
     before = cursor.revision
+    found = replace(found, outputs=_counted_the_same_way(cursor.network, found.outputs))
     _take_in(cursor, found, min(now, found.ref.time))
     return Transfer.objects.filter(network=cursor.network, revision__gt=before).count()
 
@@ -294,6 +296,25 @@ def _addresses_elsewhere(network: str, scripts: AbstractSet[bytes]) -> dict[byte
 def _is_counted_by_balance(output: Output, address: Address) -> bool:
     """Whether a coin's movement is left to ``chains.balances``: never two ways for one address."""
     return address.balance_height is not None and "/erc20:" not in output.asset
+
+
+def _counted_the_same_way(network: str, outputs: Sequence[Output]) -> list[Output]:
+    """Without a coin's movements that were counted in another way before ``native`` was changed.
+
+    What a call moved and what the network logged of it is one payment with two names.
+    """
+    mined = Transfer.objects.filter(
+        network=network, txid__in={one.txid for one in outputs}, state__in=MINED
+    )
+    ways: dict[tuple[str, str], set[str]] = {}
+    for txid, asset, position in mined.values_list("txid", "asset", "position"):
+        ways.setdefault((txid, asset), set()).add(position.partition(":")[0])
+    return [
+        one
+        for one in outputs
+        if one.position.partition(":")[0]
+        in ways.get((one.txid, one.asset), {one.position.partition(":")[0]})
+    ]
 
 
 def _tell(network: str, found: Findings) -> None:

@@ -14,7 +14,8 @@ from django.db import transaction
 from chains import recording
 from chains.assets import Network
 from chains.models import Block, Cursor
-from chains.nodes import BlockContent, Node, NodeContradictionError
+from chains.nodes import Node, NodeContradictionError
+from chains.recording import Findings
 
 
 class NothingScannedError(Exception):
@@ -53,23 +54,22 @@ def rescan_network(
     report = RescanReport(height=first - 1, tip_height=cursor.height)
     before = node.block_at(first - 1).hash if first else None
     with closing(node.read_blocks(first, cursor.height)) as blocks:
-        for content in blocks:
-            ref = content.ref
+        for found in recording.find_each(network.caip2, blocks):
+            ref = found.ref
             if before is not None and ref.parent_hash != before:
                 raise _moved(network, ref.height)
-            report.found += _read_again(network, content)
+            report.found += _read_again(network, found)
             report.height, before = ref.height, ref.hash
             told(report)
     return report
 
 
-def _read_again(network: Network, content: BlockContent) -> int:
-    found = recording.find_in(network.caip2, content)
-    if not (found.outputs or found.conflicts):
+def _read_again(network: Network, found: Findings) -> int:
+    if not (found.outputs or found.outflows or found.conflicts):
         return 0
     with transaction.atomic():
         cursor, now = recording.lock(network.caip2)
-        ref = content.ref
+        ref = found.ref
         stored = Block.objects.filter(network=cursor.network, height=ref.height, canonical=True)
         known = stored.values_list("hash", flat=True).first()
         if ref.height > cursor.height or known not in {None, ref.hash}:

@@ -86,13 +86,13 @@ class ModelEvmRpc:
             blocks = [block for block in found if block is not None]
         if self._server.mode == "logless":
             return []
-        addresses, (topic,) = set(query["address"]), query["topics"]
+        addresses, (topics,) = set(query["address"]), query["topics"]
         return [
             log
             for block in blocks
             for receipt in _receipts(block)
             for log in receipt["logs"]
-            if log["address"] in addresses and log["topics"][0] == topic and _succeeded(receipt)
+            if log["address"] in addresses and log["topics"][0] in topics and _succeeded(receipt)
         ]
 
     def _receipts(self, block_hash: str) -> Any:  # noqa: ANN401 -- JSON

@@ -9,6 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from typing_extensions import override
 
 from alatau_pay.management.base import NetworkCommand
+from chains.alerts import open_alerts
 from chains.assets import Network
 from chains.health import blocks_between, health_of
 from chains.networks import node_for
@@ -39,7 +40,7 @@ class Command(NetworkCommand):
             self.stdout.write(json.dumps(asked, indent=2))
         else:
             rows = [row for one in asked for row in _rows(one)]
-            self.stdout.write("\n".join([*_table(rows), *_complaints(asked)]))
+            self.stdout.write("\n".join([*_table(rows), *_complaints(asked), *_alerts(asked)]))
         failures = [one["error"] for one in asked if one["error"]]
         if failures:
             raise CommandError("\n".join(failures))
@@ -61,6 +62,10 @@ def _ask(network: Network) -> dict[str, Any]:
         "scanned_height": scanned,
         "behind_blocks": blocks_between(scanned, tip),
         "error": error,
+        "alerts": [
+            {"kind": str(one.kind), "since": one.created_at.isoformat(), "detail": one.detail}
+            for one in open_alerts(network=network.caip2)
+        ],
         "endpoints": [
             asdict(one) | {"lag_blocks": blocks_between(one.tip_height, tip)} for one in pool.health
         ],
@@ -96,6 +101,15 @@ def _complaints(asked: Sequence[dict[str, Any]]) -> list[str]:
         if not network["error"]
         for one in network["endpoints"]
         if one["error"]
+    ]
+
+
+def _alerts(asked: Sequence[dict[str, Any]]) -> list[str]:
+    """What people must look at, a line each."""
+    return [
+        f"{network['name']}, {one['kind']} since {one['since']}: {one['detail']}"
+        for network in asked
+        for one in network["alerts"]
     ]
 
 

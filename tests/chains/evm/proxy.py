@@ -23,7 +23,24 @@ class Provider:
         self.change, self.url = change, ""
         self.asked: Counter[str] = Counter()
         self.status = 200
-        """What HTTP answers with; any other than 200 goes to all questions."""
+        """What HTTP answers all questions with."""
+        self.retry_after_s: int | None = None
+        self.batch_max: int | None = None
+        """How many questions one message may hold; more are refused as ``batch_error`` says."""
+        self.batch_error: tuple[int, str] | None = None
+
+    def answer(self, asked: Any, upstream: str) -> tuple[int, Any]:  # noqa: ANN401 -- JSON
+        """HTTP status and body of the answer to one question or to a list of them."""
+        questions = asked if isinstance(asked, list) else [asked]
+        self.asked.update(one["method"] for one in questions)
+        if self.batch_max is not None and len(questions) > self.batch_max:
+            if self.batch_error is None:
+                return 413, {}
+            return 200, refuse({"id": None}, *self.batch_error)
+        said = requests.post(upstream, json=questions, timeout=60).json()
+        by_id = {one["id"]: one for one in said}
+        answers = [self.change(one, by_id[one["id"]]) for one in questions]
+        return self.status, answers if isinstance(asked, list) else answers[0]
 
 
 def refuse(question: Json, code: int, message: str) -> Json:
@@ -41,16 +58,13 @@ def provider(upstream: str, change: Change = lambda _question, said: said) -> It
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
-            asked = json.loads(raw)
-            questions = asked if isinstance(asked, list) else [asked]
-            running.asked.update(one["method"] for one in questions)
-            said = requests.post(upstream, json=questions, timeout=60).json()
-            by_id = {one["id"]: one for one in said}
-            answers = [running.change(one, by_id[one["id"]]) for one in questions]
-            body = json.dumps(answers if isinstance(asked, list) else answers[0]).encode()
-            self.send_response(running.status)
+            status, answer = running.answer(json.loads(raw), upstream)
+            body = json.dumps(answer).encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
+            if running.retry_after_s is not None:
+                self.send_header("Retry-After", str(running.retry_after_s))
             self.end_headers()
             self.wfile.write(body)
 

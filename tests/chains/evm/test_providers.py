@@ -1,18 +1,51 @@
-"""Providers as they are: with other headers, limits, silences and contradictions."""
+"""Providers as they are: with other headers, limits, silences, contradictions and lags."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from alatau_pay.devnet import anvil
 from alatau_pay.devnet.nodes import Devnet
-from chains.addresses import allocate_address
-from chains.networks import node_for, registry
+from chains.evm.limits import LearnedLimit
+from chains.evm.logs import TRANSFER_TOPIC
+from chains.networks import node_for
+from chains.nodes import NodeContradictionError, NodeUnavailableError
 from chains.scanning import scan_network
-from chains.transfers import transfers_of
-from tests.chains.evm.proxy import Json, provider
+from tests.chains.evm.conftest import Scene
+from tests.chains.evm.proxy import Json, Provider, provider, refuse
 
 pytestmark = pytest.mark.django_db
+
+BLOCKS = 120
+
+
+def pay_over(scene: Scene, blocks: int) -> list[int]:
+    """Pay in every tenth of some blocks; returns the values."""
+    values = []
+    for number in range(0, blocks, 10):
+        values.append(number + 1)
+        scene.evm.pay(address=scene.to, value=number + 1, token=scene.evm.usdt)
+        scene.evm.mine(9)
+    return values
+
+
+def span(question: Json) -> int:
+    """How many blocks a question for logs is about."""
+    (query,) = question["params"]
+    return (
+        1 if "blockHash" in query else int(query["toBlock"], 16) - int(query["fromBlock"], 16) + 1
+    )
+
+
+def logs_up_to(blocks: int, code: int, words: str) -> Callable[[Json, Json], Json]:
+    """A provider that answers for so many blocks at most."""
+
+    def change(question: Json, said: Json) -> Json:
+        if question["method"] == "eth_getLogs" and span(question) > blocks:
+            return refuse(question, code, words)
+        return said
+
+    return change
 
 
 def with_long_extra_data(_question: Json, said: Json) -> Json:
@@ -22,15 +55,241 @@ def with_long_extra_data(_question: Json, said: Json) -> Json:
     return said
 
 
-def test_a_proof_of_authority_networks_headers_are_read(networks: Devnet) -> None:
-    with provider(networks.evm.url, with_long_extra_data) as seen:
-        network = replace(registry().networks[anvil.CAIP2], endpoints=(seen.url,))
-        node = node_for(network)
-        scan_network(network=network, node=node)
-        to = allocate_address(network=network, reference="one").text
-        networks.evm.pay(address=to, value=4, token=networks.evm.usdt)
-        networks.evm.pay(address=to, value=6)
-        networks.evm.mine(2)
-        scan_network(network=network, node=node)
-    paid = transfers_of(references=["one"])
-    assert sorted((one.value, one.state) for one in paid) == [(4, "final"), (6, "final")]
+def no_logs(question: Json, said: Json) -> Json:
+    """A provider whose index of logs lags: nothing, and no error."""
+    return said | {"result": []} if question["method"] == "eth_getLogs" else said
+
+
+def no_block_receipts(question: Json, said: Json) -> Json:
+    said = no_logs(question, said)
+    if question["method"] == "eth_getBlockReceipts":
+        return refuse(question, -32601, "the method eth_getBlockReceipts does not exist")
+    return said
+
+
+def test_a_proof_of_authority_networks_headers_are_read(scene: Scene) -> None:
+    with provider(scene.evm.url, with_long_extra_data) as seen:
+        over = scene.over(seen.url)
+        scene.evm.pay(address=scene.to, value=4, token=scene.evm.usdt)
+        scene.evm.pay(address=scene.to, value=6)
+        over.settle()
+    assert scene.counted() == [4, 6]
+
+
+@pytest.mark.case("R39")
+@pytest.mark.parametrize(
+    ("blocks", "code", "words"),
+    [
+        (5, -32600, "block range is too large, limited to 5"),
+        (1, -32000, "query timeout exceeded"),
+        (50, -32005, "query returned more than 10000 results"),
+        (33, -32602, "exceed maximum block range: 33"),
+    ],
+)
+def test_a_limited_range_is_learned_and_nothing_is_missed(
+    blocks: int, code: int, words: str, scene: Scene
+) -> None:
+    values = pay_over(scene, BLOCKS)
+    with provider(scene.evm.url, logs_up_to(blocks, code, words)) as seen:
+        over = scene.over(seen.url)
+        over.settle()
+        first = seen.asked["eth_getLogs"]
+        pay_over(scene, BLOCKS)
+        over.settle()
+        second = seen.asked["eth_getLogs"] - first
+    assert sorted(scene.counted()) == sorted(2 * values)
+    # What was learned is kept: almost no question of the second time is refused.
+    assert second <= -(-(BLOCKS + 2) // blocks) + BLOCKS // 2 // blocks + 8
+
+
+@pytest.mark.case("R39")
+def test_an_answer_that_was_cut_off_is_asked_for_again_in_parts(scene: Scene) -> None:
+    values = pay_over(scene, 60)
+
+    def cut(question: Json, said: Json) -> Json:
+        if question["method"] == "eth_getLogs" and span(question) > 20:
+            filler = {"blockNumber": "0x0"}
+            return said | {"result": [*said["result"], *[filler] * 1000][:1000]}
+        return said
+
+    with provider(scene.evm.url, cut) as seen:
+        scene.over(seen.url).settle()
+    assert scene.counted() == sorted(values)
+
+
+@pytest.mark.parametrize("form", ["one error", "HTTP 413"])
+def test_a_limited_batch_is_learned(form: str, scene: Scene) -> None:
+    values = pay_over(scene, 60)
+    with provider(scene.evm.url) as seen:
+        seen.batch_max = 7
+        seen.batch_error = None if form == "HTTP 413" else (-32600, "batch of more than 7")
+        scene.over(seen.url).settle()
+    assert scene.counted() == sorted(values)
+
+
+@pytest.mark.case("R40")
+@pytest.mark.parametrize("change", [no_logs, no_block_receipts])
+@pytest.mark.parametrize("blocks", [1, 30])
+def test_logs_that_are_silently_missing_are_read_from_receipts(
+    blocks: int, change: Callable[[Json, Json], Json], scene: Scene
+) -> None:
+    with provider(scene.evm.url, change) as seen:
+        over = scene.over(seen.url)
+        over.scan()
+        scene.evm.pay(address=scene.to, value=5, token=scene.evm.usdt)
+        scene.evm.mine(blocks - 1) if blocks > 1 else None
+        over.scan()
+        assert scene.counted() == [5]
+        assert seen.asked["eth_getLogs"] > 0
+
+
+@pytest.mark.case("R40")
+def test_an_empty_bloom_does_not_hide_logs(scene: Scene) -> None:
+    """Some networks leave the filter empty: it is asked only when logs are missing."""
+
+    def blind(_question: Json, said: Json) -> Json:
+        if isinstance(said.get("result"), dict) and "logsBloom" in said["result"]:
+            said["result"]["logsBloom"] = "0x" + "00" * 256
+        return said
+
+    with provider(scene.evm.url, blind) as seen:
+        scene.evm.pay(address=scene.to, value=5, token=scene.evm.usdt)
+        scene.over(seen.url).settle()
+    assert scene.counted() == [5]
+
+
+def spoiled_block(question: Json, said: Json) -> Json:
+    """R41 as it was seen: a block without transactions that has logs."""
+    if question["method"].startswith("eth_getBlockBy") and said.get("result"):
+        said["result"]["transactions"] = []
+    return said
+
+
+def spoiled_log_hash(question: Json, said: Json) -> Json:
+    if question["method"] == "eth_getLogs":
+        for entry in said["result"]:
+            entry["blockHash"] = "0x" + "ab" * 32
+    return said
+
+
+def spoiled_log_value(question: Json, said: Json) -> Json:
+    if question["method"] == "eth_getLogs":
+        for entry in said["result"]:
+            entry["data"] = "0x" + f"{10**12:064x}"
+    return said
+
+
+def spoiled_log_contract(question: Json, said: Json) -> Json:
+    """Another token's log, dressed as a listed one's."""
+    if question["method"] == "eth_getTransactionReceipt" and said.get("result"):
+        for entry in said["result"]["logs"]:
+            entry["address"] = "0x" + "cd" * 20
+    return said
+
+
+def spoiled_receipt(question: Json, said: Json) -> Json:
+    if question["method"] == "eth_getTransactionReceipt" and said.get("result"):
+        said["result"]["transactionHash"] = "0x" + "ef" * 32
+    return said
+
+
+def spoiled_traces(question: Json, said: Json) -> Json:
+    return said | {"result": []} if question["method"] == "debug_traceBlockByHash" else said
+
+
+@pytest.mark.case("R41")
+@pytest.mark.parametrize(
+    "change",
+    [
+        spoiled_block,
+        spoiled_log_hash,
+        spoiled_log_value,
+        spoiled_log_contract,
+        spoiled_receipt,
+        spoiled_traces,
+    ],
+)
+def test_answers_that_do_not_fit_each_other_are_rejected(
+    change: Callable[[Json, Json], Json], scene: Scene
+) -> None:
+    with provider(scene.evm.url, change) as seen:
+        over = scene.over(seen.url)
+        scene.evm.pay(address=scene.to, value=5, token=scene.evm.usdt)
+        with pytest.raises(NodeContradictionError):
+            scan_network(network=over.network, node=over.nodes)
+        assert scene.facts() == []
+        # The next in the registry's order is asked, and knows better.
+        pair = replace(scene.network, endpoints=(seen.url, scene.evm.url))
+        nodes = node_for(pair)
+        with pytest.raises(NodeContradictionError):
+            scan_network(network=pair, node=nodes)
+        assert scan_network(network=pair, node=nodes).caught_up
+    assert scene.counted() == [5]
+
+
+def test_a_node_that_asks_for_patience_is_left_alone_for_so_long(scene: Scene) -> None:
+    with provider(scene.evm.url) as seen:
+        over = scene.over(seen.url)
+        over.scan()
+        seen.status, seen.retry_after_s = 429, 77
+        with pytest.raises(NodeUnavailableError, match="less often"):
+            scan_network(network=over.network, node=over.nodes)
+        (endpoint,) = over.nodes._endpoints
+        assert endpoint.pause_s == 77
+        assert endpoint.node is not None  # nothing is wrong with it: it need not connect again
+        asked = sum(seen.asked.values())
+        with pytest.raises(NodeUnavailableError, match="less often"):
+            scan_network(network=over.network, node=over.nodes)
+        assert sum(seen.asked.values()) == asked
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "method"),
+    [
+        (-32005, "daily request count exceeded, request rate limited", "eth_getLogs"),
+        (429, "Your app has exceeded its compute units per second capacity", "eth_getLogs"),
+        (-32005, "limit exceeded", "eth_getBlockByNumber"),
+    ],
+)
+def test_too_often_is_told_from_too_much(code: int, words: str, method: str, scene: Scene) -> None:
+    seen: list[Provider] = []
+
+    def busy(question: Json, said: Json) -> Json:
+        return refuse(question, code, words) if question["method"] == method else said
+
+    with provider(scene.evm.url, busy) as seen_by:
+        seen.append(seen_by)
+        over = scene.over(seen_by.url)
+        scene.evm.mine(5)
+        with pytest.raises(NodeUnavailableError, match="too often"):
+            scan_network(network=over.network, node=over.nodes)
+        # It was not taken for a range that is too wide, and asked for ever smaller ones.
+        assert seen_by.asked[method] <= 6
+
+
+def test_one_question_for_logs_serves_every_token(scene: Scene, networks: Devnet) -> None:
+    with provider(scene.evm.url) as seen:
+        over = scene.over(seen.url)
+        over.scan()
+        before = seen.asked.copy()
+        scene.evm.pay(address=scene.to, value=5, token=scene.evm.usdt)
+        over.scan()
+        asked = seen.asked - before
+    assert asked["eth_getLogs"] == 1
+    assert asked["eth_getTransactionReceipt"] == 1
+    assert asked["eth_getBlockReceipts"] == 0
+    assert TRANSFER_TOPIC.hex().startswith("ddf252ad")
+
+
+def test_a_limit_is_found_in_a_few_steps() -> None:
+    for most in (1, 5, 33, 499, 500, 1_999):
+        limit = LearnedLimit(2_000, start=500)
+        refused = 0
+        for _ in range(60):
+            if limit.size > most:
+                refused += 1
+                limit.refuse(limit.size)
+            else:
+                limit.allow(limit.size)
+        assert most * 0.9 - 1 <= limit.size <= most
+        assert refused <= 14
