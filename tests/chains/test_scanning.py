@@ -84,7 +84,8 @@ def test_an_evm_reorg_drops_what_is_not_mined_again(networks: Devnet) -> None:
     orphan = Transfer.objects.get(state=TransferState.INCLUDED)
 
     networks.evm.rpc("evm_revert", snapshot)
-    networks.evm.rpc("anvil_setNextBlockTimestamp", hex(2_000_000_000))
+    later = networks.evm.web3().eth.get_block("latest")["timestamp"] + 9
+    networks.evm.rpc("anvil_setNextBlockTimestamp", hex(later))
     networks.evm.mine(1)
     report = scan(anvil.CAIP2)
     assert report.rewound == 1
