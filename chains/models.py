@@ -184,6 +184,8 @@ class Address(models.Model):
                 name="address_by_balance",
             ),
             models.Index(fields=["network", "watch_until"], name="address_watched"),
+            # Every output of every block is looked up here: a hash is found in one page.
+            HashIndex(fields=["script"], name="address_by_script"),
         ]
 
     @override
@@ -249,6 +251,7 @@ class Spend(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["network", "outpoint", "txid"], name="spend_once")
         ]
+        indexes: ClassVar = [HashIndex(fields=["outpoint"], name="spend_by_outpoint")]
 
     @override
     def __str__(self) -> str:

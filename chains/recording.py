@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import F, Min, OuterRef, QuerySet, Subquery, Sum
 
 from chains.assets import Network
+from chains.lookups import rows_matching
 from chains.models import (
     Address,
     AssetCursor,
@@ -278,10 +279,10 @@ def addresses_among(networks: Sequence[str], scripts: AbstractSet[bytes]) -> dic
     """Those of a block's scripts that are addresses of ours: one indexed query for all."""
     if not scripts or not networks:
         return {}
-    known = Address.objects.raw(
-        "SELECT * FROM chains_address WHERE network = ANY(%s) AND script = ANY(%s)",
-        [list(networks), list(scripts)],
-    )
+    # By the script alone, whose index is small and flat; the few that match are then read whole.
+    rows = rows_matching("SELECT id FROM chains_address WHERE script = ANY(%s)", scripts)
+    pks = [pk for (pk,) in rows]
+    known = Address.objects.filter(network__in=networks, pk__in=pks) if pks else ()
     return {bytes(address.script): address for address in known}
 
 
@@ -354,11 +355,11 @@ def _spends_among(network: str, outpoints: Collection[bytes]) -> list[tuple[byte
     """Which of some outpoints a transaction that pays us spends, each with its txid."""
     if not outpoints:
         return []
-    rows = Spend.objects.raw(
-        "SELECT * FROM chains_spend WHERE network = %s AND outpoint = ANY(%s) ORDER BY id",
-        [network, list(outpoints)],
+    rows = rows_matching(
+        "SELECT network, outpoint, txid FROM chains_spend WHERE outpoint = ANY(%s) ORDER BY id",
+        outpoints,
     )
-    return [(bytes(row.outpoint), row.txid) for row in rows]
+    return [(outpoint, txid) for where, outpoint, txid in rows if where == network]
 
 
 def _store(

@@ -5,10 +5,10 @@ python-bitcoinlib parses only the transactions that matter. What was read is hel
 header: the bytes end where the last transaction ends, and the transactions hash to the Merkle root.
 """
 
+import operator
 import struct
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -23,27 +23,25 @@ COINBASE_MATURITY: Final = 100
 VALUE_SAT_MAX: Final = 21_000_000 * 100_000_000
 HEADER_BYTES: Final = 80
 OUTPOINT_BYTES: Final = 36
-NULL_OUTPOINT: Final = b"\0" * 32 + b"\xff" * 4
+ONE_BYTE_BELOW: Final = 0xFD
+"""CompactSize numbers below this are one byte."""
 READ_U64 = struct.Struct("<Q").unpack_from
 
 
 def _length(raw: bytes, at: int) -> tuple[int, int]:
     """A CompactSize number at ``at`` and the place after it."""
     first = raw[at]
-    if first < 0xFD:
+    if first < ONE_BYTE_BELOW:
         return first, at + 1
     width = {0xFD: 2, 0xFE: 4, 0xFF: 8}[first]
     return int.from_bytes(raw[at + 1 : at + 1 + width], "little"), at + 1 + width
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Where one transaction stands: all of it, and what of it the txid covers."""
+Span = tuple[int, int, int, int]
+"""Where one transaction stands: its start, its inputs, the end of its outputs, its end.
 
-    start: int
-    inputs_start: int
-    outputs_end: int
-    end: int
+The txid covers the version before ``inputs``, what follows up to ``outputs``, and the last 4 bytes.
+"""
 
 
 class BitcoinBlock:
@@ -53,11 +51,15 @@ class BitcoinBlock:
         """Walk the bytes; raises NodeContradictionError when they are not the block ``ref``."""
         self.ref, self._raw, self._asset = ref, raw, asset
         self._spans: list[Span] = []
-        self._payees: dict[bytes, list[int]] = {}
-        self._spenders: dict[bytes, int] = {}
+        # Side by side: each script that is paid, each outpoint that is spent, and the number of the
+        # transaction that does so. Lists, because most are never looked at again.
+        self._scripts: list[bytes] = []
+        self._payers: list[int] = []
+        self._outpoints: list[bytes] = []
+        self._spenders: list[int] = []
         try:
             self._walk()
-            genuine = self._merkle_root() == raw[36:68]
+            genuine = merkle_root(self._txids) == raw[36:68]
         except (IndexError, KeyError, struct.error):
             genuine = False
         if not genuine or block_hash(raw[:HEADER_BYTES]) != ref.hash:
@@ -68,19 +70,19 @@ class BitcoinBlock:
     @property
     def scripts(self) -> AbstractSet[bytes]:
         """Every scriptPubKey that is paid more than nothing."""
-        return self._payees.keys()
+        return frozenset(self._scripts)
 
     @property
     def spent(self) -> Collection[bytes]:
         """Every outpoint that is spent: txid (as hashed) and vout, 36 bytes."""
-        return self._spenders.keys()
+        return self._outpoints
 
     def outputs_to(self, scripts: AbstractSet[bytes]) -> Sequence[Output]:
         """The outputs that pay some scripts, in the block's order."""
-        wanted = {number for script in scripts for number in self._payees.get(script, ())}
+        paying = zip(self._scripts, self._payers, strict=True)
         return [
             output
-            for number in sorted(wanted)
+            for number in sorted({number for script, number in paying if script in scripts})
             for output in outputs_of(self._transaction(number), asset=self._asset)
             if output.script in scripts
         ]
@@ -96,11 +98,11 @@ class BitcoinBlock:
 
     def spender_of(self, outpoint: bytes) -> str:
         """The txid that spends one of ``spent``."""
-        return str(b2lx(self._txids[self._spenders[outpoint]]))
+        return str(b2lx(self._txids[self._spender_numbers[outpoint]]))
 
     def _transaction(self, number: int) -> CTransaction:
-        span = self._spans[number]
-        return parse_transaction(self._raw[span.start : span.end])
+        start, _inputs, _outputs, end = self._spans[number]
+        return parse_transaction(self._raw[start:end])
 
     def _walk(self) -> None:
         raw = self._raw
@@ -111,64 +113,79 @@ class BitcoinBlock:
             raise IndexError("the bytes end elsewhere")
 
     def _walk_transaction(self, number: int, start: int) -> int:  # noqa: C901 -- inlined: hot path
-        raw, spenders, payees = self._raw, self._spenders, self._payees
+        """Step over one transaction; where a size is one byte, nothing is called to read it."""
+        raw = self._raw
         at = start + 4
         has_witness = raw[at] == 0  # BIP-144's marker: no transaction has zero inputs
         at += 2 * has_witness
         inputs_start = at
         inputs, at = _length(raw, at)
         for _ in range(inputs):
-            spenders[raw[at : at + OUTPOINT_BYTES]] = number
+            self._outpoints.append(raw[at : at + OUTPOINT_BYTES])
+            self._spenders.append(number)
             at += OUTPOINT_BYTES
             size = raw[at]
-            at += 1
-            if size >= 0xFD:
-                size, at = _length(raw, at - 1)
-            at += size + 4
+            if size < ONE_BYTE_BELOW:
+                at += 5 + size
+            else:
+                size, at = _length(raw, at)
+                at += size + 4
         outputs, at = _length(raw, at)
         for _ in range(outputs):
             (value,) = READ_U64(raw, at)
             size = raw[at + 8]
             at += 9
-            if size >= 0xFD:
+            if size >= ONE_BYTE_BELOW:
                 size, at = _length(raw, at - 1)
             if 0 < value <= VALUE_SAT_MAX:
-                payees.setdefault(raw[at : at + size], []).append(number)
+                self._scripts.append(raw[at : at + size])
+                self._payers.append(number)
             at += size
         outputs_end = at
-        if has_witness:
-            for _ in range(inputs):
-                items, at = _length(raw, at)
-                for _ in range(items):
-                    size, at = _length(raw, at)
-                    at += size
-        self._spans.append(Span(start, inputs_start, outputs_end, at + 4))
+        for _ in range(inputs if has_witness else 0):
+            items = raw[at]
+            at += 1
+            if items >= ONE_BYTE_BELOW:
+                items, at = _length(raw, at - 1)
+            for _ in range(items):
+                size = raw[at]
+                at += 1
+                if size >= ONE_BYTE_BELOW:
+                    size, at = _length(raw, at - 1)
+                at += size
+        self._spans.append((start, inputs_start, outputs_end, at + 4))
         return at + 4
+
+    @cached_property
+    def _spender_numbers(self) -> dict[bytes, int]:
+        return dict(zip(self._outpoints, self._spenders, strict=True))
 
     @cached_property
     def _txids(self) -> list[bytes]:
         raw = self._raw
         return [
             sha256(
-                sha256(
-                    raw[one.start : one.start + 4]
-                    + raw[one.inputs_start : one.outputs_end]
-                    + raw[one.end - 4 : one.end]
-                ).digest()
+                sha256(raw[start : start + 4] + raw[inputs:outputs] + raw[end - 4 : end]).digest()
             ).digest()
-            for one in self._spans
+            for start, inputs, outputs, end in self._spans
         ]
 
-    def _merkle_root(self) -> bytes:
-        level = self._txids
-        while len(level) > 1:
-            if len(level) % 2:
-                level = [*level, level[-1]]
-            level = [
-                sha256(sha256(level[index] + level[index + 1]).digest()).digest()
-                for index in range(0, len(level), 2)
-            ]
-        return level[0]
+
+def merkle_root(txids: Sequence[bytes]) -> bytes:
+    """The root of some txids (as hashed); of none where a pair is twice the same (CVE-2012-2459).
+
+    Repeating a block's last transactions leaves its root as it is: such a list is no block.
+    """
+    level = list(txids)
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=False)
+        above = [sha256(sha256(left + right).digest()).digest() for left, right in pairs]
+        if any(map(operator.eq, level[::2], level[1::2])):
+            return b""
+        if len(level) % 2:
+            above.append(sha256(sha256(level[-1] * 2).digest()).digest())
+        level = above
+    return level[0]
 
 
 def block_hash(header: bytes) -> str:

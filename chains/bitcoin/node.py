@@ -1,8 +1,9 @@
 """A bitcoind: its chain and its mempool over RPC."""
 
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any, Final, cast
 
@@ -83,23 +84,24 @@ class BitcoinNode:
     def read_blocks(self, first: int, last: int) -> Generator[BitcoinBlock]:
         """The blocks from ``first`` to ``last``, fetched side by side, given in order."""
         heights = range(first, last + 1)
+        hashes = self._rpc.batch("getblockhash", [[height] for height in heights])
         if len(heights) == 1:
-            yield self._read(self._rpc, first)
+            yield self._read(self._rpc, first, hashes[0])
             return
         connections = [self._connection() for _ in range(min(FETCHERS, len(heights)))]
         with ThreadPoolExecutor(len(connections)) as fetchers:
-            ahead = [
-                fetchers.submit(self._read, connections[number], height)
-                for number, height in enumerate(heights[: len(connections)])
-            ]
+            asked = zip(heights, hashes, strict=True)
+            ahead: deque[Future[BitcoinBlock]] = deque(
+                fetchers.submit(self._read, connection, *next(asked)) for connection in connections
+            )
             try:
-                for number, height in enumerate(heights):
-                    slot = number % len(connections)
-                    block = ahead[slot].result()
-                    following = height + len(connections)
-                    if following <= last:
-                        # The slot's connection is free again: its block was just handed over.
-                        ahead[slot] = fetchers.submit(self._read, connections[slot], following)
+                for number in range(len(heights)):
+                    block = ahead.popleft().result()
+                    # This one's connection is free again: in turns, each holds one block at most.
+                    following = next(asked, None)
+                    if following is not None:
+                        connection = connections[number % len(connections)]
+                        ahead.append(fetchers.submit(self._read, connection, *following))
                     yield block
             finally:
                 fetchers.shutdown(cancel_futures=True)
@@ -143,8 +145,7 @@ class BitcoinNode:
 
         return Pending(txids=txids, outputs=outputs, spent=spent, taken=taken)
 
-    def _read(self, connection: BitcoinRpc, height: int) -> BitcoinBlock:
-        block_hash = connection.call("getblockhash", height)
+    def _read(self, connection: BitcoinRpc, height: int, block_hash: object) -> BitcoinBlock:
         raw = _bytes(connection.call("getblock", block_hash, 0))
         ref = read_header(raw, height=height)
         if ref.hash != block_hash:

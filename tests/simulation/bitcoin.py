@@ -172,7 +172,7 @@ class SimulatedBitcoinNode(BitcoinNode):
     @override
     def read_blocks(self, first: int, last: int) -> Generator[BitcoinBlock]:
         for height in range(first, last + 1):
-            yield self._read(self._rpc, height)
+            yield self._read(self._rpc, height, self._rpc.call("getblockhash", height))
 
     @override
     def _connection(self) -> BitcoinRpc:
