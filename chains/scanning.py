@@ -185,6 +185,9 @@ def _settle(network: Network, seen: Cursor, node: Node, report: ScanReport) -> N
     heights = {need: node.final_height(seen.height, need) for need in sorted(needs)}
     if node.tip_height() != seen.height or not _is_at(node, seen):
         return  # a block came meanwhile: what left the mempool may stand in it
+    if heights:
+        # A chain that shares a past with ours may have been put behind the same URL (R43).
+        node.check_chain()
     with transaction.atomic():
         locked = _locked(seen)
         if locked is None:

@@ -104,7 +104,8 @@ class ModelEvmRpc:
             for receipt in _receipts(block):
                 if receipt["transactionHash"] == txid:
                     if self._server.mode == "contradicting":
-                        return {**receipt, "blockHash": "0x" + "cc" * 32}
+                        other = "0x0" if _succeeded(receipt) else "0x1"
+                        return {**receipt, "blockHash": f"0x{'cc' * 32}", "status": other}
                     return receipt
         return None
 

@@ -9,7 +9,14 @@ from typing import Any
 from merchants.states import EDGES
 from tests.simulation import recount
 from tests.simulation.recount import Held
-from tests.simulation.stored import STANDING, Stored, StoredInvoice, StoredTransfer, look
+from tests.simulation.stored import (
+    STANDING,
+    Stored,
+    StoredBlock,
+    StoredInvoice,
+    StoredTransfer,
+    look,
+)
 from tests.simulation.world import ViolationError, World
 
 
@@ -22,6 +29,7 @@ class Invariants:
         self._invoices: dict[str, tuple[str, Counter[str]]] = {}
         self._final: set[tuple[tuple[str, str, str], int]] = set()
         self._revisions: dict[str, int] = {}
+        self._blocks: dict[str, dict[int, str]] = {}
         self.stored_at: dict[Held, datetime] = {}
         """When each variant of an output was first found stored, by the database's clock."""
 
@@ -64,11 +72,25 @@ class Invariants:
                 raise ViolationError(f"C1: the revision of {cursor.network} went back")
             self._revisions[cursor.network] = cursor.revision
             blocks = [one for one in stored.blocks if one.network == cursor.network]
+            self._check_rewind(cursor.network, blocks)
             if not blocks or (blocks[0].height, blocks[0].hash) != (cursor.height, cursor.hash):
                 raise ViolationError(f"C1: {cursor} is not at the last block that counts")
             for above, below in pairwise(blocks):
                 if (above.parent_hash, above.height) != (below.hash, below.height + 1):
                     raise ViolationError(f"C1: {above} does not follow {below}")
+
+    def _check_rewind(self, network: str, blocks: list[StoredBlock]) -> None:
+        """A block is taken back only for another that some node had in its place (R15)."""
+        now = {block.height: block.hash for block in blocks}
+        before, self._blocks[network] = self._blocks.get(network, {}), now
+        lost = sorted(height for height in before if now.get(height) != before[height])
+        if lost and not any(
+            rival is not None and rival.hash != before[lost[0]]
+            for server in self._world.servers[network]
+            for best in server.told
+            for rival in (best.at(lost[0]),)
+        ):
+            raise ViolationError(f"C4: block {lost[0]} of {network} was taken back for none")
 
     def _check_transfers(self, stored: Stored) -> None:
         """Each block that counts holds exactly what it pays us, and nothing stands twice."""
@@ -89,9 +111,7 @@ class Invariants:
                     raise ViolationError(f"C2: {one} stands in no block that counts")
                 mined[one.block_hash].append(one.held)
         for block in stored.blocks:
-            truth = self._world.chains[block.network].blocks.get(block.hash)
-            if truth is None:
-                raise ViolationError(f"C2: {block} is of no chain of ours")
+            truth = self._world.block_of(block.network, block.hash)
             held = [one for _tx, one in recount.held_in(self._world, block.network, truth)]
             if sorted(mined[block.hash]) != sorted(held):
                 raise ViolationError(f"C2: {block} holds {held}, stored is {mined[block.hash]}")
@@ -107,21 +127,32 @@ class Invariants:
 
     def _check_finality(self, stored: Stored) -> None:
         final = {(one.key, one.variant): one for one in stored.transfers if one.state == "final"}
-        for name in final.keys() - self._final:
-            self._check_depth(final[name])
+        fresh = [one for name, one in final.items() if name not in self._final]
+        waiting = [one for one in stored.transfers if one.state == "included"]
+        for one in fresh:
+            # Parts that wait together for one address count as one sum.
+            together = sum(
+                other.held.value
+                for other in (*fresh, *waiting)
+                if (other.held.script, other.held.asset) == (one.held.script, one.held.asset)
+            )
+            self._check_depth(one, together)
         self._final = set(final)
 
-    def _check_depth(self, one: StoredTransfer) -> None:
+    def _check_depth(self, one: StoredTransfer, together: int) -> None:
         """What has become final is as deep as the policy asks (R19, R29, R36)."""
         network = self._world.networks[one.held.network]
         chain = self._world.chains[network.caip2]
-        block = chain.blocks[one.block_hash or ""]
+        block = chain.blocks.get(one.block_hash or "")
+        if block is None:
+            raise ViolationError(f"C3: {one} is final on another chain")
         fitting = [
             tier
             for tier in network.finality_tiers
-            if tier.asset == one.held.asset and one.held.value <= tier.value_max
+            if tier.asset == one.held.asset and together <= tier.value_max
         ]
-        needed = min((tier.confirmations for tier in fitting), default=network.final_confirmations)
+        lowest = min(fitting, key=lambda tier: tier.value_max, default=None)
+        needed = lowest.confirmations if lowest else network.final_confirmations
         if chain.transactions[one.held.txid].is_coinbase:
             needed = max(needed, recount.COINBASE_MATURITY)
         depth = self._world.told_height(network.caip2) - block.height + 1
@@ -145,6 +176,9 @@ class Invariants:
             raise ViolationError(
                 f"I5 I7: {invoice.id} went from {before} to {invoice.status} by {steps}"
             )
+        earned = invoice.amount_tiyn if invoice.status == "settled" else 0
+        if invoice.payable_tiyn != earned:
+            raise ViolationError(f"I2: {invoice} earned its shop {invoice.payable_tiyn} tiyn")
         if invoice.status == "expired" and "expired" in steps:
             self._check_expiry(invoice, stored)
         self._invoices[invoice.id] = (invoice.status, told)
@@ -177,7 +211,7 @@ class Invariants:
         """Whether a payment stands in a block in time, or has time left to come into one."""
         if one.block_hash is None:
             return self._world.clock.now <= invoice.confirm_by
-        block = self._world.chains[one.held.network].blocks[one.block_hash]
+        block = self._world.block_of(one.held.network, one.block_hash)
         return block.time <= invoice.confirm_by
 
 

@@ -203,7 +203,7 @@ class Nature:
     def _sum(self, bill: Bill) -> int:
         due = bill.quantity
         kind = self._rng.choice(
-            ("exact", "exact", "exact", "half", "half", "less", "more", "twice", "dust")
+            ("exact", "exact", "exact", "half", "half", "less", "more", "twice", "dust", "unit")
         )
         if kind != "exact":
             self._world.fire(f"R26 R27 {kind}")
@@ -214,6 +214,7 @@ class Nature:
             "more": due + 1 + due // 100,
             "twice": 2 * due,
             "dust": DUST_SAT,
+            "unit": max(1, due - 1),
         }[kind]
 
     def _is_ours(self, pay: Pay) -> bool:

@@ -174,10 +174,15 @@ def _check_on_time(
         if any(had.txid == tx.txid for had, _ in block.mined)
     ]
     times = [block.time for block in blocks]
+    names, earlier = {tx.txid}, tx.replaces
+    while earlier is not None:
+        names.add(earlier.txid)
+        earlier = earlier.replaces
     stored = min(
         at
         for held, at in invariants.stored_at.items()
-        if (held.txid, held.asset, held.script) == (one.held.txid, one.held.asset, one.held.script)
+        if held.txid in names
+        and (held.asset, held.script) == (one.held.asset, one.held.script)
         and held.value >= one.held.value
     )
     if stored <= invoice.expires_at and max(times) <= invoice.confirm_by and not on_time:

@@ -44,6 +44,8 @@ class Server:
     best: Block = field(init=False)
     finalized: Block = field(init=False)
     heard: set[str] = field(default_factory=set)
+    told: list[Block] = field(default_factory=list)
+    """Every block that it ever held for the best, and those that it forged."""
     mempool: Mapping[str, Tx] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +74,9 @@ class Server:
 
     def become(self, mode: str) -> None:
         """Let something be wrong with it; an empty mode heals it."""
+        if self.mode == "foreign":
+            self.mode = ""
+            self.hear()
         self.mode = mode
         if mode == "young":
             older = self.best.at(max(1, self.best.height - self.rng.randint(1, 4)))
@@ -88,6 +93,7 @@ class Server:
         if self.mode in {"frozen", "foreign", "young", "down"}:
             return
         self.best, self.finalized = self.chain.best, self.chain.finalized
+        self.told.append(self.best)
         self.heard |= {one.hash for one in self.best.branch()}
         self.mempool = dict(self.chain.waiting)
 
@@ -114,6 +120,7 @@ class Server:
             some = [tx for tx in self.mempool.values() if self.rng.random() < 0.5]
             forged = self.chain.mine(some, over=block.parent)
             self.heard.add(forged.hash)
+            self.told.append(forged)
             return forged
         return block
 

@@ -31,6 +31,10 @@ SELECT
 (SELECT coalesce(json_agg(r ORDER BY r.id), '[]') FROM (
     SELECT i.id, i.shop_id, i.status, i.amount_tiyn, moment(i.expires_at) AS expires_at,
            moment(i.confirm_by) AS confirm_by,
+           (SELECT coalesce(-sum(p.amount_tiyn), 0) FROM settlement_posting p
+            JOIN settlement_account a ON a.id = p.account_id AND a.code = 'merchant_payable'
+            JOIN settlement_journalentry e ON e.id = p.entry_id
+            WHERE e.demand = i.id::text) AS payable_tiyn,
            (SELECT coalesce(json_agg(type ORDER BY type), '[]') FROM merchants_outboxevent e
             WHERE e.invoice_id = i.id) AS events,
            (SELECT coalesce(json_agg(DISTINCT o.network), '[]') FROM merchants_paymentoption o
@@ -107,6 +111,7 @@ class StoredInvoice:
     amount_tiyn: int
     expires_at: datetime
     confirm_by: datetime
+    payable_tiyn: int
     events: tuple[str, ...]
     networks: tuple[str, ...]
 

@@ -22,7 +22,7 @@ from merchants.models import Invoice, PaymentOption
 from merchants.settling import apply_transfers
 from settlement.rates.sources import FixedSource
 from tests.simulation import bitcoin, city, evm_chain
-from tests.simulation.chain import Chain
+from tests.simulation.chain import Block, Chain
 from tests.simulation.clock import Clock
 from tests.simulation.evm_node import SimulatedEvmNode
 from tests.simulation.servers import Server
@@ -119,6 +119,7 @@ class World:
         skew_s = self.rng.choice((0, 0, 0, -3600, -600, 900))
         self.bitcoin_payers.skew = self.evm_payers.skew = timedelta(seconds=skew_s)
         self.chains: dict[str, Chain] = {}
+        self.foreign_blocks: dict[str, Block] = {}
         if self.temper.is_on_bitcoin:
             self.chains[bitcoind.CAIP2] = bitcoin.chain_of(self.bitcoin_payers, self.rng)
         if self.temper.is_on_evm:
@@ -143,6 +144,13 @@ class World:
         with self.observer.cursor() as sql:
             sql.execute(query, parameters)
             return list(sql.fetchall())
+
+    def block_of(self, caip2: str, block_hash: str) -> Block:
+        """A block by its hash, also one of another chain. Raises ViolationError for none."""
+        known = {**self.foreign_blocks, **self.chains[caip2].blocks}
+        if block_hash not in known:
+            raise ViolationError(f"C2: block {block_hash} of {caip2} is of no chain at all")
+        return known[block_hash]
 
     def told_height(self, caip2: str) -> int:
         """The highest tip that any server of a network has ever told."""
@@ -319,9 +327,15 @@ class World:
             chain = bitcoin.chain_of(
                 self.bitcoin_payers, self.rng, genesis_hash=self.rng.randbytes(32).hex()
             )
-        else:
-            chain = evm_chain.chain_of(self.evm_payers, self.rng, began_at=self.clock.now)
-        chain.grow(self.chains[caip2].best.height + self.rng.randint(-1, 3))
+            chain.grow(self.chains[caip2].best.height + self.rng.randint(-1, 3))
+            return chain
+        # A chain of another id may share a past with ours: it split off some blocks ago.
+        own = self.chains[caip2].best
+        self.fire("R43 another chain with the same past")
+        split = own.at(max(1, own.height - self.rng.randint(1, 5))) or own
+        chain = Chain(genesis=split, rng=self.rng, seal=self.evm_payers.seal)
+        chain.grow(own.height - split.height + self.rng.randint(0, 3))
+        self.foreign_blocks |= chain.blocks
         return chain
 
 
