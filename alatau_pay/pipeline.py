@@ -38,6 +38,7 @@ from chains.scanning import ScanReport
 from chains.scanning import scan_network as scan
 from merchants.expiring import expire_invoices as expire
 from merchants.settling import apply_transfers as apply_changes
+from merchants.settling import networks_applied
 
 log = structlog.get_logger(__name__)
 
@@ -149,7 +150,7 @@ def _node(network: Network, assets: tuple[Asset, ...]) -> NodePool:
 @shared_task(expires=EXPIRES_S)
 def apply_all_transfers() -> None:
     """Ask for the changes of every network to be applied, so that a lost poke costs seconds."""
-    for caip2 in registry().networks:
+    for caip2 in networks_applied().union(registry().networks):
         apply_transfers.delay(caip2)
 
 

@@ -51,6 +51,11 @@ def apply_transfers(*, network: str, limit: int = 500) -> list[UUID]:
     return sorted(touched)
 
 
+def networks_applied() -> set[str]:
+    """Networks that have brought transfers, those that left the registry too."""
+    return set(TransferCursor.objects.values_list("network", flat=True))
+
+
 def retry_quarantined() -> int:
     """Try the transfers in quarantine again, as they stand now; return how many went in."""
     applied = 0
@@ -100,7 +105,7 @@ def _apply_all(facts: Sequence[TransferFact]) -> set[UUID]:
         with bound_contextvars(invoice=reference):
             done = _apply_or_set_apart(invoice, by_reference[reference], now)
         if done:
-            _tell(invoice, before)
+            _tell(invoice, before, done)
         applied += done
     release(applied)
     return {UUID(fact.reference) for fact in applied}
@@ -254,11 +259,16 @@ def _status_of(invoice: Invoice, *, is_settled: bool) -> Status:
     return Status.PROCESSING if due.left_tiyn < invoice.amount_tiyn else Status.NEW
 
 
-def _tell(invoice: Invoice, before: str) -> None:
+def _tell(invoice: Invoice, before: str, facts: Sequence[TransferFact]) -> None:
     """Record one event for everything that a batch did to an invoice (R26)."""
     moved = invoice.status != before
     kind = f"invoice.{invoice.status}" if moved else "invoice.payment"
-    record_event(invoice=invoice, kind=kind, payload={"status": invoice.status})
+    payload: dict[str, str | int] = {"status": invoice.status}
+    priced = {option.asset for option in invoice.options.all()}
+    if unpriced := sum(fact.asset not in priced for fact in facts):
+        # No price was promised for them, so people must look.
+        payload["unpriced"] = unpriced
+    record_event(invoice=invoice, kind=kind, payload=payload)
 
 
 def _invoice_id(reference: str) -> UUID | None:

@@ -16,7 +16,7 @@ from merchants import expiring
 from merchants.clock import database_now
 from merchants.expiring import expire_invoices
 from merchants.invoices import InvoiceError, choose_option, takes_payments, uri_of
-from merchants.models import Invoice, OutboxEvent, Shop
+from merchants.models import Invoice, InvoicePayment, OutboxEvent, Shop
 from merchants.settling import apply_transfers
 from settlement.accounts import MERCHANT_PAYABLE, OVERPAYMENTS, UNSETTLED_RECEIPTS
 from settlement.ledger import balance_of
@@ -61,6 +61,40 @@ def test_a_fee_too_low_for_any_miner_does_not_hold_the_rate_open(
     assert balance_of(OVERPAYMENTS, beneficiary=str(shop.id)) == -450_000
 
 
+@pytest.mark.case("R15")
+@pytest.mark.usefixtures("app_role")
+def test_a_payment_made_in_time_while_nobody_scanned_settles(networks: Devnet, shop: Shop) -> None:
+    invoice, option = issued(shop, "USDT")
+    networks.resident.pay(uri_of(option, quantity=int(option.quantity)))
+    last_look = Cursor.objects.get(network=option.network).caught_up_at
+    mined = networks.evm.web3().eth.get_block("latest")["timestamp"]
+    mined_at = datetime.fromtimestamp(mined, tz=UTC)
+    Invoice.objects.update(expires_at=max(last_look, mined_at))
+    wait_until(lambda: database_now() > max(last_look, mined_at))
+    assert expire_invoices() == 0
+    mine(networks, 3)
+    work()
+    invoice.refresh_from_db()
+    assert invoice.status == "settled"
+
+
+@pytest.mark.case("R7")
+@pytest.mark.usefixtures("app_role")
+def test_a_fee_raised_after_the_end_makes_no_payer_late(networks: Devnet, shop: Shop) -> None:
+    invoice, option = issued(shop, "BTC")
+    txid = networks.resident.pay(uri_of(option, quantity=int(option.quantity)))
+    work()
+    Invoice.objects.update(expires_at=database_now())
+    networks.bitcoin.call("bumpfee", txid, wallet="resident")
+    work()
+    assert expire_invoices() == 0
+    mine(networks, 3)
+    work()
+    invoice.refresh_from_db()
+    assert invoice.status == "settled"
+    assert InvoicePayment.objects.filter(state="replaced").count() == 1
+
+
 @pytest.mark.case("R24")
 @pytest.mark.parametrize(
     ("seen_s", "mined_s", "state"),
@@ -94,7 +128,9 @@ def test_what_was_booked_in_time_stays_so_wherever_it_is_mined_again(
     for state in (INCLUDED, FINAL):
         flip(paid, state, mined_at=story.after(90_000))
         story.apply()
+    story.pay(FINAL, percent=10)
     assert story.states == ["new", "settled"]
+    assert balance_of(MERCHANT_PAYABLE, beneficiary=str(shop.id)) == -450_000
 
 
 @pytest.mark.case("R15")

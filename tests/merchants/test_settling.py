@@ -1,6 +1,7 @@
 """Applying what the chains did: right in any order, bounded under spam, stopped by nobody."""
 
 import os
+import threading
 from collections import defaultdict
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -11,7 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from django.core.management import call_command
-from django.db import OperationalError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 from django.test import Client
 from hypothesis import HealthCheck, given
 from hypothesis import settings as bounded
@@ -35,7 +36,7 @@ from merchants.models import (
     Shop,
     TransferCursor,
 )
-from merchants.settling import GONE, apply_transfers
+from merchants.settling import GONE, apply_transfers, networks_applied
 from settlement.accounts import (
     COINS_HELD,
     MERCHANT_PAYABLE,
@@ -47,7 +48,7 @@ from settlement.accounts import (
 )
 from settlement.ledger import balance_of, trial_balance
 from settlement.models import JournalEntry, Posting
-from tests.conftest import Listing
+from tests.conftest import Listing, become_the_app
 from tests.merchants.planted import Story, asset, flip, plant
 from tests.merchants.test_invoices import issued, mine, work
 
@@ -137,12 +138,13 @@ def test_settled_tenge_are_a_function_of_what_stands(
     """I2, I3: after any order of events, in any batches, equal to a count from scratch."""
     with transaction.atomic():
         story = Story(shop)
+        options = {symbol: story.option(symbol) for symbol in PRICES_TIYN}
         model = Model(story.amount_tiyn)
         rows: dict[int, Transfer] = {}
         waiting: dict[int, bool] = {}
         for number, state, mined_in_time, applies in [*steps, (0, SEEN, True, True)]:
             symbol, percent, seen_in_time = outputs[number]
-            option = story.option(symbol)
+            option = options[symbol]
             mined_at = story.after(0 if mined_in_time else 90_000)
             if number in rows:
                 flip(rows[number], state, mined_at=mined_at)
@@ -251,6 +253,48 @@ def test_a_full_batch_is_followed_by_the_next(networks: Devnet, shop: Shop) -> N
     assert apply_transfers(network=bitcoind.CAIP2, limit=2) == []
 
 
+@pytest.mark.case("R66")
+@pytest.mark.case("R116")
+def test_two_networks_and_two_workers_each_settle_the_same_invoices_at_once(
+    committed: None, networks: Devnet, shop: Shop
+) -> None:
+    """Locks are taken in one order: nobody deadlocks, and each output counts once."""
+    shops = [
+        Shop.objects.create(merchant=shop.merchant, name=str(number), status=shop.status)
+        for number in range(4)
+    ]
+    stories = [Story(one) for one in shops for _ in range(3)]
+    for turn in (stories, stories[::-1]):
+        for story in turn:
+            option = story.option("BTC" if turn is stories else "USDT")
+            half = int(option.quantity) // 2 + 1
+            plant(option, FINAL, value=half, seen_at=story.after(-1))
+    errors: list[Exception] = []
+    start = threading.Barrier(4)
+
+    def run(network: str) -> None:
+        try:
+            become_the_app()
+            start.wait()
+            apply_transfers(network=network, limit=5)
+        except DatabaseError as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=run, args=[network]) for network in [*registry().networks] * 2
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert set(Invoice.objects.values_list("status", flat=True)) == {"settled"}
+    assert all(owed(MERCHANT_PAYABLE, one) == 3 * 450_000 for one in shops)
+    assert JournalEntry.objects.filter(kind="receipt").count() == 24
+
+
 @as_the_app
 @pytest.mark.case("R107")
 def test_a_name_that_is_no_network_leaves_no_row(networks: Devnet) -> None:
@@ -264,8 +308,11 @@ def test_what_left_the_registry_still_settles_and_is_shown(
 ) -> None:
     story = Story(shop)
     option = story.option("USDT")
-    plant(option, FINAL, value=int(option.quantity), seen_at=story.after(-1))
+    (row,) = plant(option, SEEN, value=int(option.quantity), seen_at=story.after(-1))
+    apply_transfers(network=anvil.CAIP2)
+    flip(row, FINAL)
     listing.without(anvil.CAIP2)
+    assert networks_applied() == {anvil.CAIP2}
     apply_transfers(network=anvil.CAIP2)
     assert Invoice.objects.get().status == "settled"
     assert client.get(f"/i/{story.invoice.token}").status_code == 200
@@ -287,6 +334,7 @@ def test_a_coin_listed_after_the_invoice_was_issued_stands_in_the_ledger(
     assert invoice.status == "new"
     held = Posting.objects.filter(asset=usdc).values_list("account__code", "quantity")
     assert dict(held) == {COINS_HELD.code: 5_000_000, UNIDENTIFIED.code: -5_000_000}
+    assert OutboxEvent.objects.filter(payload__unpriced=1).exists()
 
 
 @as_the_app
