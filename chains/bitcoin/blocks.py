@@ -60,7 +60,7 @@ class BitcoinBlock:
         try:
             self._walk()
             genuine = merkle_root(self._txids) == raw[36:68]
-        except (IndexError, KeyError, struct.error):
+        except (IndexError, KeyError, OverflowError, struct.error):
             genuine = False
         if not genuine or block_hash(raw[:HEADER_BYTES]) != ref.hash:
             raise NodeContradictionError(
