@@ -212,7 +212,7 @@ class EvmPayers:
         return Tx(
             txid=f"withdrawal-{body.index}",
             claims=(),
-            moods=(Mood(pays=(pay,) if self._rules.native is NativeMode.TRACES else ()),),
+            moods=(Mood(pays=(pay,)),),
             born_at=self._now(),
             body=body,
             waits=False,

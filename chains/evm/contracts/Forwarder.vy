@@ -20,21 +20,26 @@ def __init__(factory: address):
 def __default__():
     pass
 
+@internal
+@view
+def _held(token: address) -> uint256:
+    if token == empty(address):
+        return self.balance
+    return staticcall Token(token).balanceOf(self)
+
 @external
 def forward(token: address, treasury: address) -> uint256:
     """
     @notice Send everything of one token, or of the chain's own coin, to the treasury
-    @return What was sent
+    @return What left: less than was held where the token says yes and moves less
     """
     assert msg.sender == FACTORY, "only the factory"
-    amount: uint256 = 0
+    held: uint256 = self._held(token)
+    if held == 0:
+        return 0
     if token == empty(address):
-        amount = self.balance
-        if amount > 0:
-            send(treasury, amount, gas=100_000)
+        send(treasury, held, gas=100_000)
     else:
-        amount = staticcall Token(token).balanceOf(self)
-        if amount > 0:
-            # USDT returns nothing from transfer.
-            assert extcall Token(token).transfer(treasury, amount, default_return_value=True)
-    return amount
+        # USDT returns nothing from transfer.
+        assert extcall Token(token).transfer(treasury, held, default_return_value=True)
+    return held - min(held, self._held(token))
