@@ -174,8 +174,9 @@ def _check_on_time(
         if any(had.txid == tx.txid for had, _ in block.mined)
     ]
     times = [block.time for block in blocks]
+    # Whose place it took is known by the coins that both spend; an account's nonce is not kept.
     names, earlier = {tx.txid}, tx.replaces
-    while earlier is not None:
+    while earlier is not None and one.held.network == bitcoind.CAIP2:
         names.add(earlier.txid)
         earlier = earlier.replaces
     stored = min(

@@ -1,4 +1,4 @@
-"""Two hundred seeds hold every invariant, and a seed always does the same."""
+"""Seeds hold every invariant, a seed always does the same, and every mutant still applies."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 from django.db.backends.base.base import BaseDatabaseWrapper
 from pytest_django.fixtures import Settings
 
+from tests.simulation import mutants
 from tests.simulation.city import write_registry
 from tests.simulation.database import connected, wipe
 from tests.simulation.seeds import run_seed
@@ -44,3 +45,13 @@ def test_a_seed_replays_exactly(seed: int, connections: Sequence[BaseDatabaseWra
     first, second = run_seed(seed, connections), run_seed(seed, connections)
     assert first.trace == second.trace
     assert first.digest == second.digest
+
+
+@pytest.mark.parametrize("patch", mutants.patches(), ids=lambda patch: patch.stem)
+def test_every_mutant_still_applies(patch: Path) -> None:
+    """A bug that cannot be planted any more proves nothing: make its patch anew."""
+    mutants.apply(patch, mutants.ROOT, "--check")
+
+
+def test_there_are_enough_mutants() -> None:
+    assert len(mutants.patches()) >= 20
