@@ -67,6 +67,11 @@ def cursor_of(network: str) -> Cursor:
     )[0]
 
 
+def read_on() -> None:
+    """Let every scan reach its tip now."""
+    Cursor.objects.update(caught_up_at=database_now())
+
+
 def block_of(network: str, time: datetime) -> Block:
     number = next(_numbers)
     return Block.objects.create(
@@ -139,12 +144,7 @@ class Story:
         )
         for network in registry().networks:
             cursor_of(network)
-        Cursor.objects.update(caught_up_at=database_now())
-
-    def end_confirming(self) -> None:
-        """Let the time end in which payments seen in time may be mined; read on after it."""
-        Invoice.objects.filter(pk=self.invoice.pk).update(confirm_by=database_now())
-        Cursor.objects.update(caught_up_at=database_now())
+        read_on()
 
     def expire(self) -> int:
         """Run the expiry; returns how many invoices expired."""

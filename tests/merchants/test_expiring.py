@@ -21,7 +21,7 @@ from merchants.settling import apply_transfers
 from settlement.accounts import MERCHANT_PAYABLE, OVERPAYMENTS, UNSETTLED_RECEIPTS
 from settlement.ledger import balance_of
 from tests.conftest import Listing, become_the_app
-from tests.merchants.planted import Story, asset, flip, plant
+from tests.merchants.planted import Story, asset, flip, plant, read_on
 from tests.merchants.test_invoices import issued, mine, work
 from tests.waiting import wait_until
 
@@ -59,6 +59,22 @@ def test_a_fee_too_low_for_any_miner_does_not_hold_the_rate_open(
     assert invoice.status == "expired"
     assert balance_of(MERCHANT_PAYABLE, beneficiary=str(shop.id)) == 0
     assert balance_of(OVERPAYMENTS, beneficiary=str(shop.id)) == -450_000
+
+
+@pytest.mark.case("R15")
+@pytest.mark.case("R24")
+@pytest.mark.usefixtures("app_role")
+def test_a_payment_that_waits_is_given_up_only_once_its_blocks_were_read(
+    networks: Devnet, shop: Shop
+) -> None:
+    story = Story(shop)
+    story.pay(SEEN)
+    story.end_time()
+    assert story.expire() == 0
+    Invoice.objects.update(confirm_by=database_now())
+    assert story.expire() == 0, "it may stand in a block that nobody has read yet"
+    read_on()
+    assert story.expire() == 1
 
 
 @pytest.mark.case("R15")
