@@ -147,7 +147,7 @@ def test_a_sweep_that_the_chain_took_back_is_sent_again(depth: int, sweeping: Sw
 
     evm.rpc("evm_revert", snapshot)
     latest = evm.web3().eth.get_block("latest")
-    evm.rpc("anvil_setNextBlockTimestamp", hex(latest["timestamp"] + 1_000))
+    evm.rpc("anvil_setNextBlockTimestamp", hex(latest["timestamp"] + 13))
     evm.mine(depth + 1)
     with without_automine(sweeping):
         report = sweeping.follow()
