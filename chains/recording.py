@@ -421,7 +421,7 @@ def _create(
     seen_at: datetime,
 ) -> None:
     """Add rows for outputs never stored before, each with its variant's number."""
-    first_seen = _first_seen(cursor.network, new, ours)
+    first_seen = _first_seen(cursor.network, [output for output, _variant in new], ours)
     rows = []
     for output, variant in new:
         cursor.revision += 1
@@ -455,21 +455,23 @@ def _create(
 
 
 def _first_seen(
-    network: str, new: Sequence[tuple[Output, int]], ours: Mapping[bytes, Address]
+    network: str, outputs: Sequence[Output], ours: Mapping[bytes, Address]
 ) -> dict[tuple[str, str], datetime]:
     """When payments were first seen under an earlier txid: a raised fee makes no payer late.
 
-    A transaction that spends one of the same outpoints, or an earlier variant of this one, and had
-    promised the same address at least as much of the same asset, was the same payment.
+    A transaction that spends one of the same outpoints, or this one as it was mined before, and
+    had promised the same address at least as much of the same asset, was the same payment.
     """
-    outpoints = {outpoint for output, _variant in new for outpoint in output.spends}
+    outpoints = {outpoint for output in outputs for outpoint in output.spends}
     rivals: dict[bytes, set[str]] = {}
     for outpoint, txid in _spends_among(network, outpoints):
         rivals.setdefault(outpoint, set()).add(txid)
     found: dict[tuple[str, str], datetime] = {}
-    for output, variant in new:
+    rows = Transfer.objects.filter(network=network, txid__in={output.txid for output in outputs})
+    known = set(rows.values_list("txid", flat=True))
+    for output in outputs:
         txids = {txid for outpoint in output.spends for txid in rivals.get(outpoint, ())}
-        txids = txids | {output.txid} if variant else txids - {output.txid}
+        txids |= known & {output.txid}
         if not txids:
             continue
         earlier = Transfer.objects.filter(
