@@ -6,6 +6,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from chains.assets import Network
 from merchants.states import EDGES
 from tests.simulation import recount
 from tests.simulation.recount import Held
@@ -146,13 +147,7 @@ class Invariants:
         block = chain.blocks.get(one.block_hash or "")
         if block is None:
             raise ViolationError(f"C3: {one} is final on another chain")
-        fitting = [
-            tier
-            for tier in network.finality_tiers
-            if tier.asset == one.held.asset and together <= tier.value_max
-        ]
-        lowest = min(fitting, key=lambda tier: tier.value_max, default=None)
-        needed = lowest.confirmations if lowest else network.final_confirmations
+        needed = _needed(network, one.held.asset, together)
         if chain.transactions[one.held.txid].is_coinbase:
             needed = max(needed, recount.COINBASE_MATURITY)
         depth = self._world.told_height(network.caip2) - block.height + 1
@@ -160,6 +155,12 @@ class Invariants:
             raise ViolationError(f"C3: {one} is final at {depth} of {needed}")
         if not needed and block.height > chain.finalized.height:
             raise ViolationError(f"C3: {one} is final above the finalised block")
+        for server in self._world.voters:
+            final = server.best.height - needed + 1 if needed else server.finalized.height
+            if server.chain is not chain or needed == recount.COINBASE_MATURITY:
+                continue
+            if block.height > final or server.best.at(block.height) is not block:
+                raise ViolationError(f"C5: {one} is not final for {server.name}")
 
     def _check_invoice(self, invoice: StoredInvoice, stored: Stored) -> None:
         """A status moves only along declared edges, and every move has its one event."""
@@ -223,6 +224,15 @@ def prices_of(world: World, invoice: str) -> dict[str, tuple[Fraction, int]]:
         invoice,
     )
     return {asset: (Fraction(price), decimals) for asset, price, decimals in rows}
+
+
+def _needed(network: Network, asset: str, value: int) -> int:
+    """Confirmations that the policy asks for a sum; 0 leaves it to the network."""
+    fitting = [
+        tier for tier in network.finality_tiers if tier.asset == asset and value <= tier.value_max
+    ]
+    lowest = min(fitting, key=lambda tier: tier.value_max, default=None)
+    return lowest.confirmations if lowest else network.final_confirmations
 
 
 def _leads(before: str, steps: list[str], after: str) -> bool:

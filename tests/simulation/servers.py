@@ -26,6 +26,8 @@ EVM: Final = {
 }
 MODES: Final = {**ANY, **BITCOIN, **EVM}
 """What may be wrong with a server, and how the report counts it."""
+HONEST: Final = frozenset({"", "frozen", "empty"})
+"""A server in these modes believes what it says of blocks."""
 FLAKY_SHARE: Final = 0.15
 FORGED_SHARE: Final = 0.1
 

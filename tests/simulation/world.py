@@ -25,7 +25,7 @@ from tests.simulation import bitcoin, city, evm_chain
 from tests.simulation.chain import Block, Chain
 from tests.simulation.clock import Clock
 from tests.simulation.evm_node import SimulatedEvmNode
-from tests.simulation.servers import Server
+from tests.simulation.servers import HONEST, Server
 from tests.simulation.workers import EXPECTED, Killed, Worker
 
 AMOUNTS_TIYN: Final = (1_00, 333_33, 450_000, 1_000_001, 99_999_999)
@@ -107,6 +107,8 @@ class World:
         self.task_began_at = clock.now
         self.promised: set[tuple[str, str]] = set()
         """What a scan that just ended has had before its eyes from beginning to end."""
+        self.voters: list[Server] = []
+        """The honest nodes that it asked, if it was not stopped on its way."""
         self._told: Counter[str] = Counter()
         self.bitcoin_payers = bitcoin.BitcoinPayers(
             rng=self.rng, now=lambda: self.clock.now, asset=city.BTC
@@ -269,13 +271,16 @@ class World:
         """Let a busy worker run on; judge how its task ended."""
         self.clock.skew(timedelta(seconds=self.temper.skew_s))
         self.running, self.task_began_at = worker, worker.began_at
-        self.promised = set()
+        self.promised, self.voters = set(), []
         try:
             worker.go_on()
         finally:
             self.running = None
             self.clock.skew(timedelta(0))
-            self.clock.advance(timedelta(milliseconds=7))
+        self._judge(worker)
+        self.clock.advance(timedelta(milliseconds=7))
+
+    def _judge(self, worker: Worker) -> None:
         if worker.is_busy:
             return
         failure = worker.failure
@@ -292,6 +297,17 @@ class World:
             if isinstance(worker.result, ScanReport) and worker.result.caught_up:
                 shown = worker.promised & self._shown_to_all()
                 self.promised = {one for one in shown if one[0] == worker.result.network}
+                self.voters = self._voters(worker, worker.result.network)
+
+    def _voters(self, worker: Worker, caip2: str) -> list[Server]:
+        if worker.began_at != self.clock.now:
+            return []
+        health = worker.pools[caip2].health
+        return [
+            server
+            for server, one in zip(self.servers[caip2], health, strict=True)
+            if server.mode in HONEST and one.tip_height is not None and not one.error
+        ]
 
     def _shown_to_all(self) -> set[tuple[str, str]]:
         """The Bitcoin transactions that every node of theirs shows in its mempool."""
