@@ -15,10 +15,9 @@ from chains.alerts import AlertKind, close_alerts, raise_alert
 from chains.assets import Network
 from chains.evm.deployment import DELEGATED
 from chains.evm.node import EvmNode
-from chains.models import Address, Deployment
+from chains.models import MINED, Address, Deployment
 from chains.nodes import Node
 from chains.pool import NodePool
-from chains.recording import MINED
 
 PAID_WITHIN: Final = timedelta(days=30)
 ACCOUNTS_MAX: Final = 2_000

@@ -17,12 +17,12 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
-from chains import recording
+from chains import cursors, recording
 from chains.alerts import AlertKind, raise_alert
 from chains.assets import Asset, NativeMode, Network
 from chains.evm.node import EvmNode
 from chains.evm.rpc import RpcRefusedError
-from chains.models import Address, AssetCursor, Block, Cursor, Outflow, Transfer
+from chains.models import MINED, Address, AssetCursor, Block, Cursor, Outflow, Transfer
 from chains.nodes import BlockRef, Node, NodeUnavailableError, Output
 from chains.pool import NodePool
 
@@ -132,7 +132,7 @@ def _excesses(
         return None
     came = _sums(
         Transfer.objects.filter(
-            asset=coin.caip19, state__in=recording.MINED, block__height__lte=block.height
+            asset=coin.caip19, state__in=MINED, block__height__lte=block.height
         ),
         addresses,
     )
@@ -189,14 +189,14 @@ def _record(coin: Asset, place: _Place) -> bool:
         value=place.value,
     )
     with transaction.atomic():
-        cursor, _now = recording.lock(block.network)
+        cursor, _now = cursors.lock(block.network)
         stands = Block.objects.filter(pk=block.pk, canonical=True).exists()
         same = Address.objects.filter(pk=address.pk, balance_height=address.balance_height)
         if not stands or not same.update(balance_height=block.height):
             return False
         revision = cursor.revision
         recording.store_delta(cursor, address, output, block)
-        return recording.save(cursor, revision)
+        return cursors.save(cursor, revision)
 
 
 def _tell(coin: Asset, address: Address, missing: int, block: Block) -> None:

@@ -17,7 +17,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from chains import recording
+from chains import cursors, finding, recording
 from chains.alerts import AlertKind, close_alerts, raise_alert
 from chains.assets import Asset, Network
 from chains.models import AssetCursor, Cursor
@@ -111,15 +111,15 @@ def read_missed(
     node = connect([listed[asset] for asset, at in behind.items() if at == height])
     last = min(higher[0], height + blocks_max)
     with closing(node.read_blocks(height + 1, last)) as blocks:
-        found = list(recording.find_each(network.caip2, blocks))
+        found = list(finding.find_each(network.caip2, blocks))
     if any(block.ref.parent_hash != parent.ref.hash for parent, block in pairwise(found)):
         # The chain moved between two questions: the next look reads it again.
         return MissedReport(changed=False, done=False)
     with transaction.atomic():
-        cursor, now = recording.lock(network.caip2)
+        cursor, now = cursors.lock(network.caip2)
         revision = cursor.revision
         stored = recording.apply_missed(cursor, found, now, assets=node.assets)
-        changed = recording.save(cursor, revision)
+        changed = cursors.save(cursor, revision)
     log.info(
         "read for assets listed late",
         network=network.caip2,

@@ -1,6 +1,6 @@
 """What was seen on chain. Facts stay; only states flip, and every flip gets a revision."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
@@ -16,6 +16,9 @@ class TransferState(models.TextChoices):
     FINAL = "final"
     DROPPED = "dropped"
     REPLACED = "replaced"
+
+
+MINED: Final = (TransferState.INCLUDED, TransferState.FINAL)
 
 
 class Cursor(models.Model):

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
-from chains import recording
+from chains import cursors, finding, recording
 from chains.assets import Network
 from chains.models import Block, Cursor
 from chains.nodes import Node, NodeContradictionError
-from chains.recording import Findings
 
 
 class NothingScannedError(Exception):
@@ -54,7 +53,7 @@ def rescan_network(
     report = RescanReport(height=first - 1, tip_height=cursor.height)
     before = node.block_at(first - 1).hash if first else None
     with closing(node.read_blocks(first, cursor.height)) as blocks:
-        for found in recording.find_each(network.caip2, blocks):
+        for found in finding.find_each(network.caip2, blocks):
             ref = found.ref
             if before is not None and ref.parent_hash != before:
                 raise _moved(network, ref.height)
@@ -64,11 +63,11 @@ def rescan_network(
     return report
 
 
-def _read_again(network: Network, found: Findings) -> int:
+def _read_again(network: Network, found: finding.Findings) -> int:
     if not (found.outputs or found.outflows or found.conflicts):
         return 0
     with transaction.atomic():
-        cursor, now = recording.lock(network.caip2)
+        cursor, now = cursors.lock(network.caip2)
         ref = found.ref
         stored = Block.objects.filter(network=cursor.network, height=ref.height, canonical=True)
         known = stored.values_list("hash", flat=True).first()
@@ -76,7 +75,7 @@ def _read_again(network: Network, found: Findings) -> int:
             raise _moved(network, ref.height)
         revision = cursor.revision
         moved = recording.apply_again(cursor, found, now)
-        recording.save(cursor, revision)
+        cursors.save(cursor, revision)
     return moved
 
 

@@ -16,7 +16,7 @@ import structlog
 from django.db import transaction
 from django.db.models import Max
 
-from chains import recording
+from chains import cursors, finalising, finding, mempool, recording
 from chains.assets import Network
 from chains.models import Block, Cursor, Transfer
 from chains.nodes import BlockRef, Node, NodeBlindError, NodeContradictionError
@@ -88,7 +88,7 @@ def _cursor(network: Network, node: Node) -> Cursor:
             )
             recording.keep_block(network.caip2, first)
             if created:
-                recording.begin(row, node.assets)
+                cursors.begin(row, node.assets)
         cursor = Cursor.objects.get(network=network.caip2)
     return cursor
 
@@ -110,14 +110,14 @@ def _stands(cursor: Cursor, node: Node, tip_height: int) -> bool:
 
 def _locked(seen: Cursor) -> tuple[Cursor, datetime] | None:
     """Lock the network; its cursor and the database's time, or None if another scan moved it."""
-    cursor, now = recording.lock(seen.network)
+    cursor, now = cursors.lock(seen.network)
     same = (cursor.hash, cursor.revision) == (seen.hash, seen.revision)
     return (cursor, now) if same else None
 
 
 def _save(cursor: Cursor, seen: Cursor, report: ScanReport) -> None:
     report.height = cursor.height
-    report.changed |= recording.save(cursor, seen.revision)
+    report.changed |= cursors.save(cursor, seen.revision)
 
 
 def _advance(
@@ -128,7 +128,7 @@ def _advance(
     told: Callable[[ScanReport], None],
 ) -> None:
     with closing(node.read_blocks(seen.height + 1, last)) as blocks:
-        for found in recording.find_each(seen.network, blocks):
+        for found in finding.find_each(seen.network, blocks):
             if found.ref.parent_hash != seen.hash:
                 return  # the chain moved between two questions: the next look sees how
             with transaction.atomic():
@@ -180,8 +180,8 @@ def _fork(seen: Cursor, node: Node) -> Block:
 
 def _settle(network: Network, seen: Cursor, node: Node, report: ScanReport) -> None:
     """At the tip: take in the mempool, give up what left it, and finalise what is deep enough."""
-    pending = node.pending(recording.waiting_txids(seen.network))
-    needs = network.confirmations if recording.has_included(seen.network) else frozenset()
+    pending = node.pending(mempool.waiting_txids(seen.network))
+    needs = network.confirmations if finalising.has_included(seen.network) else frozenset()
     heights = {need: node.final_height(seen.height, need) for need in sorted(needs)}
     if node.tip_height() != seen.height or not _is_at(node, seen):
         return  # a block came meanwhile: what left the mempool may stand in it
@@ -193,9 +193,9 @@ def _settle(network: Network, seen: Cursor, node: Node, report: ScanReport) -> N
         if locked is None:
             return
         cursor, now = locked
-        recording.take_pending(cursor, pending, now)
+        mempool.take_pending(cursor, pending, now)
         if heights:
-            recording.finalise(cursor, network, heights)
+            finalising.finalise(cursor, network, heights)
         cursor.caught_up_at = now
         _save(cursor, seen, report)
     pending.taken()

@@ -19,7 +19,7 @@ from chains.bitcoin.keys import (
     parse_account_key,
     receive_script,
 )
-from chains.models import Address, ReceivingWallet, TransferState
+from chains.models import MINED, Address, ReceivingWallet
 
 OPERATOR: Final = "operator"
 """Who owns the keys that NETWORKS_FILE names."""
@@ -27,7 +27,6 @@ GAP_LIMIT: Final = 20
 """Unpaid addresses in a row after which a wallet looks no further (BIP-44)."""
 SKIP_MAX: Final = 10_000
 INDEX_MAX: Final = 2**31 - 1
-MINED: Final = (TransferState.INCLUDED, TransferState.FINAL)
 
 
 class WalletError(Exception):

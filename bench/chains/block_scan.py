@@ -17,7 +17,7 @@ def measure(*, url: str, hashes: list[str], paid: int) -> dict[str, dict[str, fl
     """
     from django.db import connection
 
-    from chains import recording
+    from chains import finding
     from chains.assets import Asset, Network, NetworkKind
     from chains.bitcoin.node import BitcoinNode
     from chains.models import AssetCursor, Block, Cursor, Inclusion, Spend, Transfer
@@ -57,7 +57,7 @@ def measure(*, url: str, hashes: list[str], paid: int) -> dict[str, dict[str, fl
     whole = timed(scan, cpu_of=backend, after=check_and_forget)
     contents = [next(node.read_blocks(height, height)) for height in heights]
     look_ups = timed(
-        lambda run: recording.find_in(NETWORK, contents[run % len(contents)]), cpu_of=backend
+        lambda run: finding.find_in(NETWORK, contents[run % len(contents)]), cpu_of=backend
     )
     return {"its two look-ups": look_ups, "whole scan": whole}
 
