@@ -216,6 +216,11 @@ class Transfer(models.Model):
     revision = models.BigIntegerField()
     replaced_by = models.CharField(max_length=64, blank=True, default="")
     first_seen_at = models.DateTimeField(help_text="when it could first have been seen")
+    swept = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="a final sweep took it; a mark that is missing costs time, never coins",
+    )
 
     class Meta:
         constraints: ClassVar = [
@@ -235,6 +240,12 @@ class Transfer(models.Model):
                 fields=["network", "state"],
                 condition=models.Q(state__in=["seen", "included", "dropped"]),
                 name="transfer_unsettled",
+            ),
+            # What was swept is in no plan's way, however much there ever was.
+            models.Index(
+                fields=["asset", "address"],
+                condition=models.Q(state="final", swept=False, network__startswith="eip155:"),
+                name="transfer_unswept",
             ),
         ]
 

@@ -104,6 +104,7 @@ def undo_blocks(cursor: Cursor, fork: Block) -> int:
     """
     orphans = Block.objects.filter(network=cursor.network, canonical=True, height__gt=fork.height)
     waiting = Transfer.objects.filter(block__in=orphans.values("pk"))
+    waiting.filter(swept=True).update(swept=False)
     flip(cursor, waiting, state=TransferState.SEEN, block=None)
     AssetCursor.objects.filter(network=cursor.network, height__gt=fork.height).update(
         height=fork.height

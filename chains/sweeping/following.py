@@ -12,12 +12,14 @@ import structlog
 from django.db import transaction
 from django.db.models.functions import Now
 
+from chains import cursors
 from chains.assets import Network
 from chains.evm.payer import GasPayer
 from chains.evm.sweeps import Fate, Receipt, SweepChain, outflows
 from chains.models import Sweep, SweepAttempt, SweepItem, SweepState
 from chains.nodes import BlockRef
 from chains.pool import NodePool
+from chains.sweeping.holdings import mark_swept
 from chains.sweeping.planning import policy_of
 from chains.sweeping.sending import broadcast, replace_attempt
 
@@ -107,6 +109,8 @@ class _Round:
     def _record(self, sweep: Sweep, receipt: Receipt, *, is_final: bool) -> None:
         swept = self._swept(sweep, receipt) if is_final else {}
         with transaction.atomic():
+            if is_final:
+                cursors.lock(sweep.network)
             locked = Sweep.objects.select_for_update().get(pk=sweep.pk)
             if locked.state not in UNDER_WAY:
                 return
@@ -120,9 +124,7 @@ class _Round:
                 self.report.ended += 1
                 locked.state = SweepState.DONE if receipt.succeeded else SweepState.REVERTED
                 for item in locked.items.select_related("address"):
-                    item.swept, item.live = swept.get(item.address.text, 0), False
-                    item.save()
-                    locked.note = locked.note or _shortfall(item)
+                    _end_item(locked, item, swept.get(item.address.text, 0))
             locked.save()
 
     def _coins_are_there(self, sweep: Sweep) -> bool:
@@ -152,6 +154,14 @@ class _Round:
         before = self.chain.final_block(height_max=receipt.block.height - 1)
         balances = self.chain.balances(holders, token=None, block=before)
         return dict(zip(holders, balances, strict=True))
+
+
+def _end_item(sweep: Sweep, item: SweepItem, swept: int) -> None:
+    item.swept, item.live = swept, False
+    item.save()
+    sweep.note = sweep.note or _shortfall(item)
+    if sweep.state == SweepState.DONE and swept >= item.value and sweep.block_height is not None:
+        mark_swept(asset=sweep.asset, address=item.address, height=sweep.block_height)
 
 
 def _shortfall(item: SweepItem) -> str:

@@ -84,6 +84,16 @@ def holdings_of(
     return holdings, findings
 
 
+def mark_swept(*, asset: str, address: Address, height: int) -> None:
+    """Leave out of later plans what an address received before a final sweep took all it held.
+
+    ``height`` is that sweep's block; what came in the same block may have come after it. The caller
+    holds the network's lock (``chains.cursors``).
+    """
+    rows = Transfer.objects.filter(address=address, asset=asset, swept=False)
+    rows.filter(block__height__lt=height).update(swept=True)
+
+
 def of_holdings(
     kind: FindingKind, asset: Asset, holdings: Sequence[Holding], why: str
 ) -> list[Finding]:
@@ -102,7 +112,8 @@ def _finding(kind: FindingKind, asset: Asset, address: Address, value: int, why:
 def _fresh_transfers(asset: Asset, height_max: int, age_s_max: int) -> Any:  # noqa: ANN401 -- annotated rows
     """By address: final value since the last sweep that took all.
 
-    ``sure`` leaves out what came in that sweep's own block: before it, or after?
+    ``sure`` leaves out what came in that sweep's own block: before it, or after? What an older
+    block was found to hold only after the sweep had ended is not marked as swept, and is left out.
     """
     old = Q(block__time__lte=Now() - timedelta(seconds=age_s_max)) if age_s_max else Q(pk=None)
     items = SweepItem.objects.filter(address=OuterRef("address"), asset=asset.caip19)
@@ -111,8 +122,10 @@ def _fresh_transfers(asset: Asset, height_max: int, age_s_max: int) -> Any:  # n
     rows = Transfer.objects.filter(
         ~Exists(items.filter(live=True)),
         network=asset.network,
+        network__startswith="eip155:",  # the index of what is unswept holds no other
         asset=asset.caip19,
         state=TransferState.FINAL,
+        swept=False,
         block__height__lte=height_max,
         address__salt__isnull=False,
     ).annotate(swept_at=Coalesce(Subquery(last.values("last")), Value(-1)))
