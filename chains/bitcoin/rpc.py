@@ -3,7 +3,6 @@
 import base64
 import http.client
 import itertools
-import time
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -11,17 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from chains.answers import BoundedResponse
 from chains.nodes import BlockPrunedError, NodeBlindError, NodeUnavailableError
 
 NOT_FOUND: Final = -5
 OUT_OF_RANGE: Final = -8
 MISC: Final = -1
 WARMING_UP: Final = -28
-ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
-"""No honest answer is larger: a block is 8 MB of hex, a full mempool's list of txids 40 MB."""
-READ_BYTES: Final = 1024 * 1024
-SLOW_ANSWER: Final = 6
-"""An answer may take this many timeouts in all, while bytes keep coming."""
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -42,8 +37,9 @@ class BitcoinRpc:
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        self._name, self._timeout_s = name, timeout_s
+        self._name = name
         self._connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+        self._connection.response_class = BoundedResponse
         self._path = parts.path or "/"
         login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         self._headers = {
@@ -115,25 +111,15 @@ class BitcoinRpc:
 
     def _exchange(self, method: str, question: bytes) -> tuple[int, bytes]:
         self._connection.request("POST", self._path, question, self._headers)
-        response = self._connection.getresponse()
-        if response.status in {401, 403}:
-            self.close()
-            raise self._unavailable(
-                method,
-                f"HTTP {response.status}: it does not accept the user and password that "
-                "endpoints name for it",
-            )
-        deadline = time.monotonic() + SLOW_ANSWER * self._timeout_s
-        parts, size = [], 0
-        while part := response.read(READ_BYTES):
-            parts.append(part)
-            size += len(part)
-            if size > ANSWER_BYTES_MAX or time.monotonic() > deadline:
+        with self._connection.getresponse() as response:
+            if response.status in {401, 403}:
                 self.close()
-                raise self._unavailable(method, "an answer without end")
-        if response.length:
-            raise http.client.IncompleteRead(b"", response.length)
-        return response.status, b"".join(parts)
+                raise self._unavailable(
+                    method,
+                    f"HTTP {response.status}: it does not accept the user and password that "
+                    "endpoints name for it",
+                )
+            return response.status, response.read()
 
     def _result(self, method: str, answer: dict[str, Any]) -> Any:  # noqa: ANN401 -- JSON
         error, result = answer.get("error"), answer.get("result")

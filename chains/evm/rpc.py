@@ -6,9 +6,14 @@ from typing import Any, Final
 
 import msgspec
 import requests
+from requests.adapters import HTTPAdapter
+from typing_extensions import override
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
+from chains.answers import BoundedResponse
 from chains.evm.limits import BATCH_MAX, LearnedLimit
 from chains.nodes import NodeBusyError, NodeUnavailableError
 
@@ -43,6 +48,32 @@ class _BatchRefusedError(Exception):
     """The node takes no message with so many questions."""
 
 
+class _Connection(HTTPConnection):
+    response_class = BoundedResponse
+
+
+class _Connections(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecureConnection(HTTPSConnection):
+    response_class = BoundedResponse
+
+
+class _SecureConnections(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _BoundedAdapter(HTTPAdapter):
+    @override
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": _Connections,
+            "https": _SecureConnections,
+        }
+
+
 class EvmRpc:
     """Questions to one node; ``name`` is its network's, for messages."""
 
@@ -54,7 +85,10 @@ class EvmRpc:
         self._batch = batch or LearnedLimit(BATCH_MAX)
         # No retries in here: the pool knows other nodes to ask meanwhile.
         self._provider = HTTPProvider(
-            url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None
+            url,
+            request_kwargs={"timeout": timeout_s},
+            session=_session(),
+            exception_retry_configuration=None,
         )
 
     def call(self, method: str, *params: object) -> Any:  # noqa: ANN401 -- JSON
@@ -142,6 +176,14 @@ class EvmRpc:
             f"The node of {self._name} (endpoints in NETWORKS_FILE) does not answer {method}: "
             f"{why}."
         )
+
+
+def _session() -> requests.Session:
+    """A session whose answers end."""
+    session = requests.Session()
+    session.mount("http://", _BoundedAdapter())
+    session.mount("https://", _BoundedAdapter())
+    return session
 
 
 def _said(error: object) -> tuple[int, str]:
