@@ -79,14 +79,24 @@ def addresses_among(networks: Sequence[str], scripts: AbstractSet[bytes]) -> dic
 
 
 def spends_among(network: str, outpoints: Collection[bytes]) -> list[tuple[bytes, str]]:
-    """Which of some outpoints a transaction that pays us spends, each with its txid."""
+    """Which of some outpoints the unmined transactions that pay us spend, each with its txid."""
     if not outpoints:
         return []
     rows = rows_matching(
-        "SELECT network, outpoint, txid FROM chains_spend WHERE outpoint = ANY(%s) ORDER BY id",
+        "SELECT network, outpoint, txid FROM chains_spend "
+        "WHERE outpoint = ANY(%s) AND NOT is_mined ORDER BY id",
         outpoints,
     )
     return [(outpoint, txid) for where, outpoint, txid in rows if where == network]
+
+
+def rivals_of(network: str, outpoints: Collection[bytes]) -> dict[bytes, set[str]]:
+    """The transactions paying us that spend some outpoints, mined or not, by outpoint."""
+    rivals: dict[bytes, set[str]] = {}
+    query = "SELECT outpoint, txid FROM chains_spend WHERE network = %s AND outpoint = ANY(%s)"
+    for outpoint, txid in rows_matching(query, outpoints, network) if outpoints else ():
+        rivals.setdefault(outpoint, set()).add(txid)
+    return rivals
 
 
 def _addresses_elsewhere(network: str, scripts: AbstractSet[bytes]) -> dict[bytes, Address]:

@@ -38,8 +38,8 @@ class _OctetsDumper(Dumper):
         return b"".join(parts)
 
 
-def rows_matching(query: str, values: Collection[bytes]) -> list[tuple[Any, ...]]:
-    """The rows of a query whose one parameter (``= ANY(%s)``) is an array of byte strings.
+def rows_matching(query: str, values: Collection[bytes], *before: str) -> list[tuple[Any, ...]]:
+    """The rows of a query whose last parameter (``= ANY(%s)``) is an array of byte strings.
 
     ``bytea`` columns come as bytes. It runs in the caller's transaction, if there is one.
     """
@@ -47,5 +47,5 @@ def rows_matching(query: str, values: Collection[bytes]) -> list[tuple[Any, ...]
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.adapters.register_dumper(_Octets, _OctetsDumper)
         # The plan is made for these very values: how many they are decides it.
-        cursor.execute(query.encode(), [_Octets(values)], prepare=False, binary=True)
+        cursor.execute(query.encode(), [*before, _Octets(values)], prepare=False, binary=True)
         return cursor.fetchall()

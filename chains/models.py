@@ -255,17 +255,27 @@ class Transfer(models.Model):
 
 
 class Spend(models.Model):
-    """An outpoint that a transaction paying us spends: another that spends it takes its place."""
+    """An outpoint that a transaction paying us spends: another that spends it takes its place.
+
+    Only a transaction that is not mined can be replaced, and few are: what is looked up for every
+    block is small, however many payments there ever were.
+    """
 
     network = models.CharField(max_length=60)
     outpoint = models.BinaryField(help_text="txid as hashed, and vout: 36 bytes")
     txid = models.CharField(max_length=64)
+    is_mined = models.BooleanField(default=False, help_text="in a block that counts")
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["network", "outpoint", "txid"], name="spend_once")
         ]
-        indexes: ClassVar = [HashIndex(fields=["outpoint"], name="spend_by_outpoint")]
+        indexes: ClassVar = [
+            HashIndex(
+                fields=["outpoint"], name="spend_unmined", condition=models.Q(is_mined=False)
+            ),
+            HashIndex(fields=["txid"], name="spend_by_txid"),
+        ]
 
     @override
     def __str__(self) -> str:

@@ -22,7 +22,7 @@ from chains.models import (
     TransferState,
 )
 from chains.nodes import BlockRef, Output
-from chains.storing import flip, replace_by, store
+from chains.storing import flip, mark_spends, replace_by, store
 from chains.telling import tell_of_notices, tell_of_strays
 
 
@@ -105,6 +105,7 @@ def undo_blocks(cursor: Cursor, fork: Block) -> int:
     orphans = Block.objects.filter(network=cursor.network, canonical=True, height__gt=fork.height)
     waiting = Transfer.objects.filter(block__in=orphans.values("pk"))
     waiting.filter(swept=True).update(swept=False)
+    mark_spends(cursor.network, set(waiting.values_list("txid", flat=True)), mined=False)
     flip(cursor, waiting, state=TransferState.SEEN, block=None)
     AssetCursor.objects.filter(network=cursor.network, height__gt=fork.height).update(
         height=fork.height

@@ -5,12 +5,12 @@ Every function here runs inside a transaction that holds the network's lock and 
 changes states, never what was seen.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from django.db.models import F, Min, QuerySet
 
-from chains.finding import spends_among
+from chains.finding import rivals_of
 from chains.models import MINED, Address, Block, Cursor, Inclusion, Spend, Transfer, TransferState
 from chains.nodes import Output
 
@@ -53,6 +53,7 @@ def store(
     flip(cursor, back, state=state, block=block, replaced_by="")
     _create(cursor, new, ours, block=block, seen_at=seen_at)
     if block is not None:
+        mark_spends(cursor.network, {one.txid for one in outputs if one.spends}, mined=True)
         mined = Transfer.objects.filter(block=block, txid__in=txids)
         Inclusion.objects.bulk_create(
             [Inclusion(transfer=row, block=block) for row in mined.order_by("pk")],
@@ -75,6 +76,12 @@ def flip(cursor: Cursor, rows: QuerySet[Transfer], **changes: object) -> None:
     revision = F("pk") + (cursor.revision + 1 - pks[0])
     Transfer.objects.filter(pk__in=pks).update(revision=revision, **changes)
     cursor.revision += 1 + pks[-1] - pks[0]
+
+
+def mark_spends(network: str, txids: Collection[str], *, mined: bool) -> None:
+    """Note of some transactions whether they are in a block that counts."""
+    if txids:
+        Spend.objects.filter(network=network, txid__in=txids).update(is_mined=mined)
 
 
 def _stands(row: Transfer, block: Block | None) -> bool:
@@ -134,10 +141,7 @@ def _first_seen(
     A transaction that spends one of the same outpoints, or this one as it was mined before, and
     had promised the same address at least as much of the same asset, was the same payment.
     """
-    outpoints = {outpoint for output in outputs for outpoint in output.spends}
-    rivals: dict[bytes, set[str]] = {}
-    for outpoint, txid in spends_among(network, outpoints):
-        rivals.setdefault(outpoint, set()).add(txid)
+    rivals = rivals_of(network, {spent for output in outputs for spent in output.spends})
     found: dict[tuple[str, str], datetime] = {}
     rows = Transfer.objects.filter(network=network, txid__in={output.txid for output in outputs})
     known = set(rows.values_list("txid", flat=True))

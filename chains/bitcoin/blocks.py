@@ -17,6 +17,7 @@ from typing import Final
 from bitcoin.core import CBlockHeader, COutPoint, CTransaction, b2lx
 from bitcoin.core.serialize import SerializationError
 
+from chains.bitcoin.keys import SCRIPT_HEADS
 from chains.nodes import BlockRef, NodeContradictionError, NodeUnavailableError, Notice, Output
 
 COINBASE_MATURITY: Final = 100
@@ -69,8 +70,9 @@ class BitcoinBlock:
 
     @property
     def scripts(self) -> AbstractSet[bytes]:
-        """Every scriptPubKey that is paid more than nothing."""
-        return frozenset(self._scripts)
+        """Every scriptPubKey that is paid more than nothing, of the kinds that we give out."""
+        heads = frozenset(SCRIPT_HEADS.values())
+        return frozenset(script for script in self._scripts if script[:2] in heads)
 
     @property
     def spent(self) -> Collection[bytes]:

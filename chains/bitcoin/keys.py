@@ -54,6 +54,8 @@ class ScriptKind(StrEnum):
 
 
 PURPOSES: Final = {ScriptKind.P2WPKH: 84, ScriptKind.P2TR: 86}
+SCRIPT_HEADS: Final = {ScriptKind.P2WPKH: b"\x00\x14", ScriptKind.P2TR: b"\x51\x20"}
+"""What the scriptPubKeys of a kind begin with (BIP-141): witness version and program length."""
 
 
 class AccountKeyError(ValueError):
@@ -103,11 +105,11 @@ def receive_script(account: AccountKey, index: int) -> bytes:
     """The scriptPubKey of the receiving address ``index`` (path 0/index)."""
     public_key = account.key.get_pubkey_from_path([0, index])
     if account.kind is ScriptKind.P2WPKH:
-        return b"\x00\x14" + bytes(Hash160(public_key))
+        return SCRIPT_HEADS[account.kind] + bytes(Hash160(public_key))
     # BIP-86: the output key commits to an empty tree, so that nothing but a signature spends it.
     internal = PublicKeyXOnly(public_key[1:])
     internal.tweak_add(_tagged_hash("TapTweak", public_key[1:]))
-    return b"\x51\x20" + bytes(internal.format())
+    return SCRIPT_HEADS[account.kind] + bytes(internal.format())
 
 
 def address_of(account: AccountKey, script: bytes) -> str:

@@ -12,7 +12,7 @@ from tests.simulation.city import write_registry
 from tests.simulation.database import connected, wipe
 from tests.simulation.seeds import run_seed
 
-SEEDS = 40
+SEEDS = 200
 TOGETHER = 10
 
 
