@@ -1,6 +1,7 @@
 """An EVM node's JSON-RPC through web3's provider, with every answer held against its question."""
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -20,7 +21,18 @@ from chains.nodes import NodeBusyError, NodeUnavailableError
 METHOD_NOT_FOUND: Final = -32601
 NOT_ACCEPTED: Final = ": it does not accept the user, password or key that endpoints name for it"
 REFUSED: Final = {401: NOT_ACCEPTED, 403: NOT_ACCEPTED}
-FAILURES: Final = (requests.RequestException, OSError, ValueError, msgspec.MsgspecError)
+FAILURES: Final = (
+    requests.RequestException,
+    OSError,
+    ValueError,
+    RecursionError,
+    msgspec.MsgspecError,
+)
+NESTED_MAX: Final = 2_500
+"""Calls nest 1,024 deep at most, and callTracer writes two levels of JSON for each.
+
+Python's own limit of 1,000 would let anybody's deep transaction stop the scan at its block.
+"""
 TOO_MANY_REQUESTS: Final = 429
 BATCH_REFUSALS: Final = frozenset({400, 405, 413, 414})
 """HTTP answers to a message that holds too many questions."""
@@ -137,7 +149,7 @@ class EvmRpc:
     def _post(self, method: str, body: bytes, *, alone: bool) -> Any:  # noqa: ANN401 -- JSON
         try:
             raw = self._provider._make_request(RPCEndpoint(method), body)  # noqa: SLF001 -- shows ids
-            return msgspec.json.decode(raw)
+            return _decoded(raw)
         except requests.HTTPError as error:
             response = error.response
             status = 0 if response is None else response.status_code
@@ -184,6 +196,12 @@ def _session() -> requests.Session:
     session.mount("http://", _BoundedAdapter())
     session.mount("https://", _BoundedAdapter())
     return session
+
+
+def _decoded(raw: bytes) -> Any:  # noqa: ANN401 -- JSON
+    if sys.getrecursionlimit() < NESTED_MAX:
+        sys.setrecursionlimit(NESTED_MAX)
+    return msgspec.json.decode(raw)
 
 
 def _said(error: object) -> tuple[int, str]:

@@ -1,5 +1,7 @@
 """A network's own coin, found in one way only: by calls, by traces, by logs or by balances."""
 
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -113,6 +115,28 @@ def test_by_logs_the_same_payment_is_not_counted_by_its_call(scene: Scene) -> No
     assert scene.counted() == [5]
     assert [one.position for one in scene.facts()] == ["log:0"]
     assert scene.facts()[0].asset == coin().caip19
+
+
+@pytest.fixture
+def as_a_worker() -> Iterator[None]:
+    """Python's own limit of recursion: the compiler of the tests' contracts raises it."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def test_a_transaction_of_many_nested_calls_stops_no_scan(scene: Scene, as_a_worker: None) -> None:
+    """Its trace nests deeper than Python lets C code go; it costs cents on a cheap network."""
+    web3 = scene.evm.web3()
+    digger = web3.to_checksum_address("0x" + "d1" * 20)
+    # PUSH0 five times, ADDRESS, GAS, CALL: it calls itself for as long as the gas lasts.
+    scene.evm.rpc("anvil_setCode", digger, "0x5f5f5f5f5f305af100")
+    sent = web3.eth.send_transaction({"from": scene.evm.resident, "to": digger, "gas": 16_700_000})
+    assert web3.eth.wait_for_transaction_receipt(sent)["status"] == 1
+    scene.evm.pay(address=scene.to, value=5)
+    scene.settle()
+    assert scene.counted() == [5]
 
 
 def test_a_node_with_the_other_trace_gives_the_same_places(scene: Scene) -> None:
