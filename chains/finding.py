@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chains.lookups import rows_matching
 from chains.models import Address, Deployment
-from chains.nodes import BlockContent, BlockRef, NodeError, Notice, Output
+from chains.nodes import UNREADABLE, BlockContent, BlockRef, NodeError, Notice, Output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ def find_each(network: str, blocks: Generator[BlockContent]) -> Generator[Findin
     for content in blocks:
         try:
             found = find_in(network, content)
-        except NodeError as error:
+        except (NodeError, *UNREADABLE) as error:
             blocks.throw(error)
             raise
         yield found

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from chains.assets import Asset
 
@@ -30,6 +30,17 @@ class NodeBusyError(NodeUnavailableError):
         self.retry_after_s = retry_after_s
 
 
+UNREADABLE: Final = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading an answer of another shape raises: that node's fault, and another may be asked."""
+
+
 class WrongChainError(NodeError):
     """The node speaks for another network than the registry says (R18, R43)."""
 
@@ -44,6 +55,11 @@ class NodeContradictionError(NodeError):
 
 class BlockPrunedError(NodeError):
     """The node has thrown away a block that was not scanned yet: stop, never skip (R17)."""
+
+
+def words_of(said: object, *, chars_max: int) -> str:
+    """What a node said in words, fit to be stored and shown: printable, and not long."""
+    return "".join(one if one.isprintable() else " " for one in str(said)[:chars_max])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,20 +7,25 @@ health (R18, R43).
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
+import structlog
+
 from chains.assets import Asset
 from chains.nodes import (
+    UNREADABLE,
     BlockContent,
     BlockPrunedError,
     BlockRef,
     Node,
     NodeBlindError,
     NodeBusyError,
+    NodeContradictionError,
     NodeError,
     NodeUnavailableError,
     Pending,
@@ -29,6 +34,8 @@ from chains.nodes import (
 )
 
 Answer = TypeVar("Answer")
+
+log = structlog.get_logger(__name__)
 
 LAG_BLOCKS_MAX: Final = 3
 """A node further behind the best one than this neither speaks nor votes."""
@@ -39,6 +46,8 @@ BUSY_S_MAX: Final = 600.0
 NAMED: Final = frozenset({BlockPrunedError, NodeBlindError, WrongChainError, WrongContractsError})
 AGREEMENT_BLOCKS_MAX: Final = 200
 """How far back two nodes' common block is looked for before nothing counts as final."""
+HEIGHT_MAX: Final = 2**53
+"""No chain comes near; what is beyond is no height, and no database column holds it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,7 +130,8 @@ class NodePool:
         """The speaker's blocks from ``first`` to ``last``, in order."""
         speaker = self._speaking()
         try:
-            yield from speaker.read_blocks(first, last)
+            with _readable(self.speaker):
+                yield from speaker.read_blocks(first, last)
         except NodeError as error:
             self._silence(self._endpoint_of(speaker), error)
             raise
@@ -153,8 +163,10 @@ class NodePool:
             if other is self._speaker or other.node is None or other.health.error:
                 continue
             try:
-                other.health.agreed_height = self._agreed_height(other.node, final, confirmations)
-                final = min(final, other.health.agreed_height)
+                with _readable(other.health.name):
+                    agreed = self._agreed_height(other.node, final, confirmations)
+                other.health.agreed_height = agreed
+                final = min(final, agreed)
             except NodeError as error:
                 self._silence(other, error)
         return final
@@ -170,7 +182,7 @@ class NodePool:
         return -1
 
     def _speaker_tip(self) -> int:
-        tip_height = self._ask(lambda node: node.tip_height())
+        tip_height = self._ask(_tip_of)
         if self._speaker is not None:
             self._speaker.health.tip_height = tip_height
         return tip_height
@@ -178,7 +190,8 @@ class NodePool:
     def _ask(self, question: Callable[[Node], Answer]) -> Answer:
         node = self._speaking()
         try:
-            return question(node)
+            with _readable(self.speaker):
+                return question(node)
         except NodeError as error:
             self._silence(self._endpoint_of(node), error)
             raise
@@ -212,11 +225,12 @@ class NodePool:
     def _examine(self, endpoint: _Endpoint) -> None:
         health, began = endpoint.health, self._clock()
         try:
-            if endpoint.node is None:
-                endpoint.node = self._connect(endpoint.url)
-            else:
-                endpoint.node.check_chain()
-            health.tip_height = endpoint.node.tip_height()
+            with _readable(health.name):
+                if endpoint.node is None:
+                    endpoint.node = self._connect(endpoint.url)
+                else:
+                    endpoint.node.check_chain()
+                health.tip_height = _tip_of(endpoint.node)
         except NodeError as error:
             self._silence(endpoint, error)
             return
@@ -251,6 +265,25 @@ class NodePool:
         return (kind if kind in NAMED else NodeUnavailableError)(
             f"No node of {self._name} (endpoints in NETWORKS_FILE) can be used. {said}"
         )
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Make what reading a strange answer raises a failure of the endpoint ``name``."""
+    try:
+        yield
+    except UNREADABLE as error:
+        log.exception("answer not readable", endpoint=name)
+        raise NodeUnavailableError(
+            f"{name} sent what cannot be read ({type(error).__name__})."
+        ) from error
+
+
+def _tip_of(node: Node) -> int:
+    height = node.tip_height()
+    if not 0 <= height <= HEIGHT_MAX:
+        raise NodeContradictionError("The node's tip is at no possible height.")
+    return height
 
 
 def endpoint_name(url: str) -> str:

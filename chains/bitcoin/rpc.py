@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from chains.answers import BoundedResponse
-from chains.nodes import BlockPrunedError, NodeBlindError, NodeUnavailableError
+from chains.nodes import BlockPrunedError, NodeBlindError, NodeUnavailableError, words_of
 
 NOT_FOUND: Final = -5
 OUT_OF_RANGE: Final = -8
@@ -130,7 +130,8 @@ class BitcoinRpc:
         if result is not None:
             raise self._unavailable(method, "a result and an error at once")
         code = _code(answer)
-        text = str(error.get("message", ""))[:200] if isinstance(error, dict) else ""
+        words = error.get("message", "") if isinstance(error, dict) else ""
+        text = words_of(words, chars_max=200)
         if code == WARMING_UP:
             raise NodeBlindError(f"The node of {self._name} is starting: {text}")
         if code == MISC and "pruned" in text:

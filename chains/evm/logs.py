@@ -71,13 +71,16 @@ class Said:
 def read_logs(header: Header, rows: Sequence[Any], watched: Watched) -> Said:
     """Read a block's logs.
 
-    Raises NodeContradictionError for a log of another block or of no transaction of it (R41),
-    NodeUnavailableError for what is no log.
+    Raises NodeContradictionError for a log that is told twice, or is of another block or of no
+    transaction of it (R41), NodeUnavailableError for what is no log.
     """
     said = Said()
-    known = set(header.txids)
+    known, places = set(header.txids), set[tuple[str, int]]()
     for row in rows:
         txid, entry = _read(header, row)
+        if (txid, entry.index) in places:
+            raise NodeContradictionError(f"A log of block {header.ref.height} is told twice.")
+        places.add((txid, entry.index))
         if txid not in known:
             raise NodeContradictionError(
                 f"A log of block {header.ref.height} belongs to no transaction of it."

@@ -16,7 +16,7 @@ from web3.types import RPCEndpoint
 
 from chains.answers import BoundedResponse
 from chains.evm.limits import BATCH_MAX, LearnedLimit
-from chains.nodes import NodeBusyError, NodeUnavailableError
+from chains.nodes import NodeBusyError, NodeUnavailableError, words_of
 
 METHOD_NOT_FOUND: Final = -32601
 NOT_ACCEPTED: Final = ": it does not accept the user, password or key that endpoints name for it"
@@ -209,7 +209,8 @@ def _said(error: object) -> tuple[int, str]:
     if not isinstance(error, dict):
         return 0, ""
     code = error.get("code")
-    return code if isinstance(code, int) else 0, str(error.get("message", ""))[:120]
+    words = words_of(error.get("message", ""), chars_max=120)
+    return code if isinstance(code, int) else 0, words
 
 
 def quantity(text: object) -> int:

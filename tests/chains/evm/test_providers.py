@@ -8,8 +8,9 @@ import pytest
 from alatau_pay.devnet.nodes import Devnet
 from chains.evm.limits import LearnedLimit
 from chains.evm.logs import TRANSFER_TOPIC
+from chains.health import health_of, record_health
 from chains.networks import node_for
-from chains.nodes import NodeContradictionError, NodeUnavailableError
+from chains.nodes import NodeContradictionError, NodeError, NodeUnavailableError
 from chains.scanning import scan_network
 from tests.chains.evm.conftest import Scene
 from tests.chains.evm.proxy import Json, Provider, provider, refuse
@@ -225,6 +226,73 @@ def test_answers_that_do_not_fit_each_other_are_rejected(
             scan_network(network=pair, node=nodes)
         assert scan_network(network=pair, node=nodes).caught_up
     assert scene.counted() == [5]
+
+
+def spoiled_logs_twice(question: Json, said: Json) -> Json:
+    return said | {"result": 2 * said["result"]} if question["method"] == "eth_getLogs" else said
+
+
+def spoiled_time(question: Json, said: Json) -> Json:
+    """A block of the year 36812."""
+    if question["method"].startswith("eth_getBlockBy") and said.get("result"):
+        said["result"]["timestamp"] = hex(2**40)
+    return said
+
+
+def spoiled_id(_question: Json, said: Json) -> Json:
+    return said | {"id": [1]}
+
+
+def spoiled_receipt_shape(question: Json, said: Json) -> Json:
+    if question["method"] == "eth_getTransactionReceipt" and said.get("result"):
+        del said["result"]["logs"]
+    return said
+
+
+def spoiled_tip(question: Json, said: Json) -> Json:
+    return said | {"result": "0x" + "f" * 64} if question["method"] == "eth_blockNumber" else said
+
+
+@pytest.mark.case("R20")
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    "change",
+    [spoiled_logs_twice, spoiled_time, spoiled_id, spoiled_receipt_shape, spoiled_tip],
+)
+def test_a_node_of_strange_answers_does_not_stop_the_others(
+    change: Callable[[Json, Json], Json], place: int, scene: Scene
+) -> None:
+    scene.evm.pay(address=scene.to, value=5, token=scene.evm.usdt)
+    with provider(scene.evm.url, change) as seen:
+        urls = [scene.evm.url, seen.url]
+        pair = replace(scene.network, endpoints=tuple(reversed(urls) if place == 0 else urls))
+        nodes = node_for(pair)
+        try:
+            report = scan_network(network=pair, node=nodes)
+        except NodeError:  # the strange one spoke: now the other does
+            report = scan_network(network=pair, node=nodes)
+        assert report.caught_up
+        record_health(network=pair.caip2, endpoints=nodes.health)
+        assert health_of(network=pair.caip2).is_up
+    assert scene.counted() == [5]
+
+
+@pytest.mark.case("R20")
+def test_what_a_node_says_is_fit_to_be_stored_and_shown(scene: Scene) -> None:
+    def rude(question: Json, said: Json) -> Json:
+        if question["method"] == "eth_blockNumber":
+            return refuse(question, -32000, "no\x00thing \x1b[2Jhere \u202e")
+        return said
+
+    with provider(scene.evm.url, rude) as seen:
+        over = scene.over(seen.url)
+        with pytest.raises(NodeUnavailableError):
+            scan_network(network=over.network, node=over.nodes)
+        record_health(network=over.network.caip2, endpoints=over.nodes.health)
+    (endpoint,) = health_of(network=scene.network.caip2).endpoints
+    assert not endpoint.is_up
+    assert endpoint.last_error.isprintable()
+    assert "no thing  [2Jhere" in endpoint.last_error
 
 
 def test_a_node_that_asks_for_patience_is_left_alone_for_so_long(scene: Scene) -> None:
