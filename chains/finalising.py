@@ -5,7 +5,7 @@ It runs inside a transaction of ``chains.scanning`` that holds the network's loc
 
 from collections.abc import Mapping
 
-from django.db.models import F, OuterRef, Subquery, Sum
+from django.db.models import F, OuterRef, Q, Subquery, Sum
 
 from chains.assets import Network
 from chains.models import Cursor, Transfer, TransferState
@@ -20,8 +20,8 @@ def has_included(network: str) -> bool:
 def finalise(cursor: Cursor, network: Network, final_heights: Mapping[int, int]) -> None:
     """Make final what is deep enough; ``final_heights`` by the number of confirmations asked for.
 
-    A tier goes by all that waits for the same address: a large payment gains nothing by being
-    split.
+    A tier goes by all that one reorganisation could take from the same address, in this block or
+    over several: a large payment gains nothing by being split.
     """
     included = Transfer.objects.filter(
         network=cursor.network,
@@ -32,8 +32,11 @@ def finalise(cursor: Cursor, network: Network, final_heights: Mapping[int, int])
     deep = final_heights[network.final_confirmations]
     plain = included.exclude(asset__in=tiered).filter(block__height__lte=deep)
     flip(cursor, plain, state=TransferState.FINAL)
+    shallow = Q(state=TransferState.FINAL, block__height__gt=min(final_heights.values()))
     beside = Transfer.objects.filter(
-        state=TransferState.INCLUDED, address=OuterRef("address"), asset=OuterRef("asset")
+        Q(state=TransferState.INCLUDED) | shallow,
+        address=OuterRef("address"),
+        asset=OuterRef("asset"),
     )
     total = beside.order_by().values("address").annotate(total=Sum("value")).values("total")
     rows = included.filter(asset__in=tiered).annotate(total=Subquery(total))

@@ -226,3 +226,21 @@ def test_more_money_waits_longer_also_when_it_comes_in_parts(networks: Devnet) -
             if set(states(reference)) == {"final"}:
                 reached.setdefault(reference, confirmations)
     assert reached == {"small": 1, "split": 2, "large": 4}
+
+
+def test_more_money_waits_longer_also_when_its_parts_come_one_after_the_other(
+    networks: Devnet,
+) -> None:
+    """Each part alone would be final at once, and one reorganisation could take all of them."""
+    listed = registry().networks[bitcoind.CAIP2]
+    coin = registry().assets_on(listed.caip2)[0].caip19
+    tiers = (FinalityTier(asset=coin, value_max=10_000, confirmations=1),)
+    network = replace(listed, finality_tiers=tiers, final_confirmations=4)
+    scan(bitcoind.CAIP2)
+    final = []
+    for _ in range(6):
+        networks.bitcoin.pay(address=address(bitcoind.CAIP2, "parts"), value_sat=10_000)
+        networks.bitcoin.mine(1)
+        scan_network(network=network, node=node_for(network))
+        final.append(states("parts").count("final"))
+    assert final == [1, 1, 1, 1, 2, 3]
