@@ -18,7 +18,7 @@ from django.db.models import Max
 
 from chains import cursors, finalising, finding, mempool, recording
 from chains.assets import Network
-from chains.models import Block, Cursor, Transfer
+from chains.models import Block, Cursor, Transfer, TransferState
 from chains.nodes import BlockRef, Node, NodeBlindError, NodeContradictionError
 
 log = structlog.get_logger(__name__)
@@ -147,6 +147,7 @@ def _rewind(seen: Cursor, node: Node, report: ScanReport) -> None:
     # A chain that was swapped behind the same URL must not undo ours (R18, R43).
     node.check_chain()
     fork = _fork(seen, node)
+    _agree_on(fork, node)
     with transaction.atomic():
         locked = _locked(seen)
         if locked is None:
@@ -176,6 +177,23 @@ def _fork(seen: Cursor, node: Node) -> Block:
         f"{seen.network}: the node's chain has no block in common with what was scanned down to "
         f"{block.height}. Nothing was taken back; check the node (endpoints in NETWORKS_FILE)."
     )
+
+
+def _agree_on(fork: Block, node: Node) -> None:
+    """Raise NodeContradictionError where what is final above ``fork`` is gone for some nodes only.
+
+    As nothing becomes final that the answering nodes do not agree on, so nothing that is final is
+    taken back: one node may follow a chain of its own, or lie (R19).
+    """
+    above = Transfer.objects.filter(
+        network=fork.network, state=TransferState.FINAL, block__height__gt=fork.height
+    )
+    if above.exists() and node.final_height(node.tip_height(), 1) <= fork.height:
+        raise NodeContradictionError(
+            f"{fork.network}: some nodes left the chain that was scanned at {fork.height}, and "
+            "others did not. Nothing final was taken back; find out which of them is wrong "
+            "(endpoints in NETWORKS_FILE)."
+        )
 
 
 def _settle(network: Network, seen: Cursor, node: Node, report: ScanReport) -> None:

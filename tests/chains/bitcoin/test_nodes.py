@@ -19,10 +19,16 @@ from alatau_pay.devnet.tools import bitcoind_command
 from chains.bitcoin.rpc import BitcoinRpc, RpcError
 from chains.models import Cursor
 from chains.networks import registry
-from chains.nodes import BlockPrunedError, NodeBlindError, NodeUnavailableError, WrongChainError
+from chains.nodes import (
+    BlockPrunedError,
+    NodeBlindError,
+    NodeContradictionError,
+    NodeUnavailableError,
+    WrongChainError,
+)
 from chains.pool import PAUSE_S_MAX, NodePool, endpoint_name
 from chains.scanning import scan_network
-from tests.chains.bitcoin.conftest import Gateway, gateway_on
+from tests.chains.bitcoin.conftest import Gateway, gateway_on, mine_only
 
 pytestmark = pytest.mark.django_db
 
@@ -202,6 +208,40 @@ def test_the_chain_of_the_other_node_may_win(networks: Devnet, tmp_path: Path) -
         two.wait_for_tip_of(one)
         gateway.scan()
         assert gateway.states() == ["final"]
+
+
+@pytest.mark.case("R19")
+def test_what_is_final_is_not_taken_back_on_one_nodes_word(
+    networks: Devnet, tmp_path: Path
+) -> None:
+    """A node that is far ahead speaks, also where it stands last and follows a chain of its own."""
+    clock = Clock()
+    with (
+        start_bitcoind(tmp_path / "one") as one,
+        start_bitcoind(tmp_path / "two", peers=[one]) as two,
+    ):
+        gateway = with_clock(gateway_on(one, two), clock)
+        gateway.scan()
+        one.pay(address=gateway.address(), value_sat=50_000)
+        paid_in, _above = one.mine(2)
+        two.wait_for_tip_of(one)
+        gateway.scan()
+        assert gateway.states() == ["final"]
+
+        two.cut_from(one)
+        two.call("invalidateblock", paid_in)
+        for _ in range(8):
+            mine_only(two)
+        clock.now += PAUSE_S_MAX
+        with pytest.raises(NodeContradictionError, match="Nothing final was taken back"):
+            gateway.scan()
+        assert gateway.states() == ["final"]
+
+        two.connect_to(one)
+        one.wait_for_tip_of(two)
+        clock.now += PAUSE_S_MAX
+        gateway.scan()
+        assert gateway.states() != ["final"]
 
 
 @pytest.mark.case("R20")
