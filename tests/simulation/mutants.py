@@ -22,6 +22,8 @@ PATCHES: Final = Path(__file__).with_name("mutants")
 COPIED: Final = ("alatau_pay", "chains", "merchants", "settlement", "tests")
 SEEDS: Final = 1_000
 CAUGHT: Final = re.compile(r"^seed (\d+): (.*)$", re.MULTILINE)
+MALFORMED: Final = re.compile(r"NameError|ImportError|SyntaxError|AttributeError")
+"""A mutant that fails so is a patch that was made badly, not a bug that was caught."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,8 @@ def judge(patch: Path, seeds: int) -> Verdict:
         # One that does not even start is no mutant: say so loudly.
         said = "" if done.returncode == 0 else f"does not run: {done.stderr.strip()[-200:]}"
         return Verdict(name=patch.stem, seed=None, invariant=said)
+    if MALFORMED.search(caught[2]):
+        return Verdict(name=patch.stem, seed=None, invariant=f"does not run: {caught[2]}")
     return Verdict(name=patch.stem, seed=int(caught[1]), invariant=caught[2])
 
 
