@@ -14,7 +14,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint
 
-from chains.answers import BoundedResponse
+from chains.answers import ANSWER_BYTES_MAX, READ_BYTES, BoundedResponse, EndlessAnswerError
 from chains.evm.limits import BATCH_MAX, LearnedLimit
 from chains.nodes import NodeBusyError, NodeUnavailableError, words_of
 
@@ -84,6 +84,26 @@ class _BoundedAdapter(HTTPAdapter):
             "http": _Connections,
             "https": _SecureConnections,
         }
+
+    @override
+    def send(self, *arguments: Any, **options: Any) -> requests.Response:
+        """Read an answer whole, and bound what it unpacks to.
+
+        A node may send nobody elsewhere: that could be a host that only we can reach (R80).
+        """
+        response = super().send(*arguments, **options)
+        if response.is_redirect:
+            response.close()
+            raise requests.TooManyRedirects
+        parts, size = [], 0
+        for part in response.iter_content(READ_BYTES):
+            parts.append(part)
+            size += len(part)
+            if size > ANSWER_BYTES_MAX:
+                response.close()
+                raise EndlessAnswerError
+        response._content = b"".join(parts)  # noqa: SLF001 -- as reading ``content`` does
+        return response
 
 
 class EvmRpc:

@@ -1,13 +1,20 @@
 """Providers as they are: with other headers, limits, silences, contradictions and lags."""
 
-from collections.abc import Callable
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from typing_extensions import override
 
 from alatau_pay.devnet.nodes import Devnet
+from chains.answers import ANSWER_BYTES_MAX
 from chains.evm.limits import LearnedLimit
 from chains.evm.logs import TRANSFER_TOPIC
+from chains.evm.rpc import EvmRpc
 from chains.health import health_of, record_health
 from chains.networks import node_for
 from chains.nodes import NodeContradictionError, NodeError, NodeUnavailableError
@@ -361,3 +368,54 @@ def test_a_limit_is_found_in_a_few_steps() -> None:
                 limit.allow(limit.size)
         assert most * 0.9 - 1 <= limit.size <= most
         assert refused <= 14
+
+
+@contextmanager
+def server_that_says(status: int, body: bytes, **headers: str) -> Iterator[str]:
+    """A server that gives one answer to every question."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        @override
+        def log_message(self, *_arguments: object) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.case("R80")
+@pytest.mark.parametrize("status", [302, 307, 308])
+def test_a_node_sends_nobody_elsewhere(status: int, scene: Scene) -> None:
+    with (
+        provider(scene.evm.url) as inside,
+        server_that_says(status, b"", Location=f"{inside.url}/admin") as url,
+    ):
+        rpc = EvmRpc(url=url, name="E", timeout_s=5)
+        with pytest.raises(NodeUnavailableError, match="TooManyRedirects"):
+            rpc.call("eth_chainId")
+        assert not inside.asked
+
+
+def test_an_answer_that_unpacks_without_end_is_none() -> None:
+    """A quarter of a megabyte on the wire, and more than any honest answer in memory."""
+    bomb = zlib.compressobj(9, wbits=31)
+    blank = b" " * 1024 * 1024
+    parts = [bomb.compress(blank) for _ in range(ANSWER_BYTES_MAX // len(blank) + 1)]
+    body = b"".join([*parts, bomb.flush()])
+    with server_that_says(200, body, Content_Encoding="gzip") as url:
+        rpc = EvmRpc(url=url, name="E", timeout_s=30)
+        with pytest.raises(NodeUnavailableError, match="EndlessAnswerError"):
+            rpc.call("eth_chainId")
