@@ -83,7 +83,8 @@ def apply_missed(
         return False
     for found in blocks:
         if found.outputs or found.outflows:
-            block = Block.objects.get(network=cursor.network, hash=found.ref.hash)
+            # It may stand below the first that was scanned, if start_height was lowered since.
+            block = keep_block(cursor.network, found.ref)
             seen_at = min(now, found.ref.time)
             store(cursor, found.outputs, found.ours, block=block, seen_at=seen_at)
             _store_outflows(found, block)

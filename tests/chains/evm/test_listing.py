@@ -13,7 +13,7 @@ from chains.transfers import transfers_of
 from merchants.invoices import InvoiceError, choose_option, issue_invoice
 from merchants.models import Shop
 from tests.chains.evm.deploying import deploy
-from tests.chains.evm.listed import change_registry, list_token
+from tests.chains.evm.listed import change_registry, evm_entry, list_token
 
 pytestmark = pytest.mark.django_db
 
@@ -66,6 +66,20 @@ def test_by_default_a_token_is_looked_for_from_the_networks_first_block(networks
     list_token(token.address)
     work()
     assert [value for value, _state in found()] == [1]
+
+
+def test_a_token_is_found_below_the_first_block_that_was_scanned(networks: Devnet) -> None:
+    """An operator lowers ``start_height`` and lists a token that was paid before."""
+    token = deploy(networks.evm, "MutableToken", 10**12)
+    networks.evm.pay(address=address(), value=4, token=token.address)
+    paid = networks.evm.web3().eth.block_number
+    networks.evm.mine(3)
+    change_registry(lambda content: evm_entry(content).update(start_height=paid + 3))
+    work()
+    change_registry(lambda content: evm_entry(content).update(start_height=paid))
+    list_token(token.address)
+    work()
+    assert [value for value, _state in found()] == [4]
 
 
 def test_a_token_that_left_and_came_back_has_no_gap(networks: Devnet) -> None:
