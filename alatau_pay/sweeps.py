@@ -67,14 +67,15 @@ def gas_payer() -> GasPayer | None:
 def _book(end: SweepEnd, *, coin: Asset, price: Price) -> bool:
     if not mark_booked(sweep=end.id):
         return False
-    book_sweep_gas(
-        source=end.identity,
-        asset=coin.caip19,
-        decimals=coin.decimals,
-        quantity=end.fee_wei,
-        price=price,
-        effective_at=end.mined_at,
-    )
+    if end.fee_wei:  # some networks take none
+        book_sweep_gas(
+            source=end.identity,
+            asset=coin.caip19,
+            decimals=coin.decimals,
+            quantity=end.fee_wei,
+            price=price,
+            effective_at=end.mined_at,
+        )
     if end.moved:
         book_sweep(
             source=f"{end.identity}/moved",

@@ -65,6 +65,24 @@ def test_without_a_rate_the_gas_is_booked_later(sweeping: Sweeping, settings: Se
     assert book_ends(network=sweeping.network) == 1
 
 
+@pytest.mark.django_db
+def test_a_network_that_takes_nothing_for_gas_keeps_no_other_sweep_waiting(
+    sweeping: Sweeping,
+) -> None:
+    sweeping.pay("USDT", 30_000_000)
+    sweeping.settle()
+    end_sweeps(sweeping)
+    first = Sweep.objects.get()
+    Sweep.objects.update(fee_wei=0)
+    sweeping.pay("USDT", 40_000_000, "two")
+    sweeping.settle()
+    end_sweeps(sweeping)
+    assert book_ends(network=sweeping.network) == 2
+    assert quantity_of(COINS_IN_TREASURY.code, sweeping.asset("USDT").caip19) == 70_000_000
+    (gas,) = JournalEntry.objects.filter(kind="sweep_gas")
+    assert first.txid not in gas.source
+
+
 def test_two_workers_book_one_sweep_once(committed: None, sweeping: Sweeping) -> None:
     sweeping.pay("USDT", 30_000_000)
     sweeping.settle()
