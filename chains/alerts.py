@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 import structlog
+from django.db.models import Case, When
 from django.db.models.functions import Now
 
 from chains.models import Alert
@@ -83,8 +84,13 @@ def close_alerts(*, network: str, kind: AlertKind, subject: str, evidence: str =
 
 
 def open_alerts(*, network: str, limit: int = 100) -> Sequence[AlertFact]:
-    """A network's open alerts, oldest first."""
-    rows = Alert.objects.filter(network=network, closed_at=None).order_by("pk")
+    """A network's open alerts, oldest first.
+
+    Those that anybody may raise by a payment come after all others: a flood of them hides nothing.
+    """
+    rows = Alert.objects.filter(network=network, closed_at=None)
+    by_anybody = Case(When(kind=AlertKind.OTHER_NETWORK, then=1), default=0)
+    ordered = rows.order_by(by_anybody, "pk")
     return [
         AlertFact(
             id=row.pk,
@@ -95,5 +101,5 @@ def open_alerts(*, network: str, limit: int = 100) -> Sequence[AlertFact]:
             detail=row.detail,
             created_at=row.created_at,
         )
-        for row in rows[:limit]
+        for row in ordered[:limit]
     ]

@@ -15,7 +15,7 @@ from alatau_pay.devnet.processes import free_port, running
 from alatau_pay.devnet.tools import anvil_command
 from chains.accounts import check_accounts
 from chains.addresses import allocate_address
-from chains.alerts import AlertFact, AlertKind, close_alerts, open_alerts
+from chains.alerts import AlertFact, AlertKind, close_alerts, open_alerts, raise_alert
 from chains.finality import STALLED_S_MIN, watch_finality
 from chains.models import Alert, AssetCursor, Deployment, Finality, Transfer
 from chains.networks import node_for, registry
@@ -122,6 +122,26 @@ def test_a_payment_on_another_network_is_recorded_and_not_credited(scene: Scene)
     call_command("rescan", "--network", anvil.CAIP2, "--from", str(scene.network.start_height))
     assert alerts() == []
     assert Alert.objects.count() == 2
+
+
+@pytest.mark.case("R26")
+@pytest.mark.case("R44")
+def test_a_flood_of_payments_on_another_network_hides_no_other_alert(scene: Scene) -> None:
+    """Dust to an address of another network costs its sender next to nothing."""
+    for number in range(101):
+        raise_alert(
+            network=anvil.CAIP2,
+            kind=AlertKind.OTHER_NETWORK,
+            subject=scene.to,
+            evidence=f"{number:064x}/log:0",
+            detail="1 base unit",
+        )
+    raise_alert(
+        network=anvil.CAIP2, kind=AlertKind.ADDRESS_BLOCKED, subject=scene.to, detail="frozen"
+    )
+    shown = alerts()
+    assert len(shown) == 100
+    assert shown[0].kind is AlertKind.ADDRESS_BLOCKED
 
 
 @pytest.mark.case("R61")
