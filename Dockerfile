@@ -9,6 +9,9 @@ RUN SECRET_KEY="$(/venv/bin/python -c 'import secrets; print(secrets.token_urlsa
     "/venv/bin/pybabel -q compile --domain django --directory locale && /venv/bin/python manage.py collectstatic --noinput --verbosity 0"
 
 FROM python:3.11-slim-bookworm
+# The shared libraries that PDF documents are set with.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+    libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin alatau
 WORKDIR /app
 COPY --from=build /venv /venv

@@ -28,7 +28,7 @@ $(VENV)/.installed: requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-system: ## Chromium, from the system's packages, where missing
+system: ## Chromium and Pango, from the system's packages, where missing
 	@bash tools/system.sh
 
 lint: ## Style, templates, Django idioms
