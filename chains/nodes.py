@@ -166,7 +166,7 @@ class Node(Protocol):
         """The CAIP-19 ids of the assets that its blocks are read for."""
 
     def wrong_assets(self, assets: Sequence[Asset]) -> Mapping[str, str]:
-        """Those of some assets that are not on chain what the registry says, and why (R54)."""
+        """Those of some assets that are not what they should be on chain, and why (R52, R54)."""
 
     def tip_height(self) -> int:
         """Height of the best block; NodeBlindError while the node does not see the chain's end."""

@@ -19,6 +19,10 @@ from chains.nodes import NodeBlindError, WrongContractsError
 
 PROBE_SALT: Final = b"alatau pay: a salt of no address".ljust(32, b".")
 Call = Sequence[str | bytes | int]
+REBASING: Final = ("sharesOf(address)", "scaledBalanceOf(address)", "rebasingCreditsPerToken()")
+"""Views that tokens have whose balances change by themselves: Lido; Aave and Ampleforth; Origin.
+One that hides it is found by what its holders hold (``chains.sweeping.holdings``)."""
+NOBODY: Final = "0x" + "11" * 20
 DELEGATED: Final = bytes.fromhex("ef0100")
 """EIP-7702: the code of an account that obeys another's code begins so."""
 
@@ -55,8 +59,11 @@ def code_at(rpc: EvmRpc, address: str) -> bytes:
     return octets(rpc.call("eth_getCode", address, "latest"))
 
 
-def wrong_decimals(*, rpc: EvmRpc, assets: Sequence[Asset]) -> dict[str, str]:
-    """What is wrong with tokens whose ``decimals()`` is not the registry's, by CAIP-19 (R54)."""
+def wrong_tokens(*, rpc: EvmRpc, assets: Sequence[Asset]) -> dict[str, str]:
+    """What is wrong with tokens, by CAIP-19.
+
+    Their ``decimals()`` are not the registry's (R54), or their balances change by themselves (R52).
+    """
     wrong: dict[str, str] = {}
     for asset in assets:
         if asset.contract is None:
@@ -69,7 +76,15 @@ def wrong_decimals(*, rpc: EvmRpc, assets: Sequence[Asset]) -> dict[str, str]:
                 f"the contract says {int.from_bytes(said, 'big')} decimals, "
                 f"the registry {asset.decimals}"
             )
+        elif any(_answers(rpc, asset.contract, view) for view in REBASING):
+            wrong[asset.caip19] = "its balances change by themselves; such a token cannot be listed"
     return wrong
+
+
+def _answers(rpc: EvmRpc, contract: str, signature: str) -> bool:
+    """Whether a contract has a view, of an address or of nothing: what is too much is not read."""
+    said = _called(rpc, contract, signature, ["address"], [NOBODY])
+    return said is not None and len(said) >= 32
 
 
 def _address(

@@ -9,7 +9,7 @@ from eth_utils.address import to_canonical_address
 from chains.assets import Asset, NativeMode, Network
 from chains.evm.blocks import Header, Movement, may_log, read_header
 from chains.evm.content import EvmBlock
-from chains.evm.deployment import check_deployment, wrong_decimals
+from chains.evm.deployment import check_deployment, wrong_tokens
 from chains.evm.limits import ProviderLimits
 from chains.evm.logs import COIN_LOGGER, TOPICS, Watched, read_logs
 from chains.evm.native import (
@@ -81,8 +81,8 @@ class EvmNode:
             )
 
     def wrong_assets(self, assets: Sequence[Asset]) -> Mapping[str, str]:
-        """Tokens whose contract does not say the registry's decimals (R54)."""
-        return wrong_decimals(rpc=self._rpc, assets=assets)
+        """Tokens whose contract is not what the registry says (R54), or cannot be listed (R52)."""
+        return wrong_tokens(rpc=self._rpc, assets=assets)
 
     def tip_height(self) -> int:
         """Height of the latest block; NodeBlindError while the node syncs."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.db.models import Case, Exists, F, Max, OuterRef, Q, Subquery, Sum, Value, When
 from django.db.models.functions import Coalesce, Now
 
+from chains.alerts import AlertKind, raise_alert
 from chains.assets import Asset
 from chains.evm.sweeps import SweepChain
 from chains.models import Address, SweepItem, SweepState, Transfer, TransferState
@@ -16,6 +17,10 @@ from chains.nodes import BlockRef
 
 ADDRESSES_MAX: Final = 2_000
 """How many addresses of one asset are looked at for one plan: those with most come first."""
+
+
+MORE: Final = "the chain shows more than the transfers that were found"
+LESS: Final = "the chain shows less than the final transfers: somebody else swept it?"
 
 
 class FindingKind(StrEnum):
@@ -72,15 +77,15 @@ def holdings_of(
         address, final, sure = addresses[row["address"]], int(row["final"]), int(row["sure"] or 0)
         explained = final + unsettled.get(address.pk, 0)
         if balance > explained:
-            why = "the chain shows more than the transfers that were found"
             excess = balance - explained
-            findings.append(_finding(FindingKind.UNEXPLAINED, asset, address, excess, why))
+            findings.append(_finding(FindingKind.UNEXPLAINED, asset, address, excess, MORE))
         if balance < sure:
-            why = "the chain shows less than the final transfers: somebody else swept it?"
-            findings.append(_finding(FindingKind.MISSING, asset, address, sure - balance, why))
+            findings.append(_finding(FindingKind.MISSING, asset, address, sure - balance, LESS))
         if balance:
             value = min(balance, final)
             holdings.append(Holding(address=address, value=value, is_old=row["is_old"]))
+    if asset.contract is not None:
+        _tell(asset, findings, block)
     return holdings, findings
 
 
@@ -107,6 +112,22 @@ def of_holdings(
 
 def _finding(kind: FindingKind, asset: Asset, address: Address, value: int, why: str) -> Finding:
     return Finding(kind=kind, asset=asset.caip19, addresses=(address.text,), value=value, why=why)
+
+
+def _tell(asset: Asset, findings: Sequence[Finding], block: BlockRef) -> None:
+    """Raise an alert where a token's balance is not what its logs come to (R52)."""
+    for one in findings:
+        for address in one.addresses:
+            raise_alert(
+                network=asset.network,
+                kind=AlertKind.BALANCE_UNEXPLAINED,
+                subject=address,
+                evidence=asset.caip19,
+                detail=(
+                    f"{asset.symbol}, {one.value} base units at block {block.height}: {one.why}; a "
+                    "token whose balances change by themselves is not to be listed."
+                ),
+            )
 
 
 def _fresh_transfers(asset: Asset, height_max: int, age_s_max: int) -> Any:  # noqa: ANN401 -- annotated rows

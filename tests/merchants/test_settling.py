@@ -342,11 +342,12 @@ def test_a_coin_listed_after_the_invoice_was_issued_stands_in_the_ledger(
 def test_one_absurd_transfer_stops_nobody(
     networks: Devnet, shop: Shop, listing: Listing, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On a real node: a listed token whose supply is 2**255, all of it paid to one invoice."""
+    """On a real node: a listed token whose supply is the largest number, paid to one invoice."""
+    largest = 2**256 - 1
     web3, made = networks.evm.web3(), artefact("TestUSDC")
     owner = web3.eth.accounts[4]
     factory = web3.eth.contract(abi=made.abi, bytecode=made.bytecode)
-    sent = factory.constructor(2**255).transact({"from": owner})
+    sent = factory.constructor(largest).transact({"from": owner})
     contract = web3.eth.wait_for_transaction_receipt(sent)["contractAddress"]
     listing.with_asset(
         caip19=f"{anvil.CAIP2}/erc20:{contract}", symbol="USDT", name="Absurd", decimals=6
@@ -354,7 +355,7 @@ def test_one_absurd_transfer_stops_nobody(
     victim, option = issued(shop, "USDT")
     bystander, paid = issued(shop, "USDT")
     token = web3.eth.contract(contract, abi=made.abi)
-    token.functions.transfer(option.address, 2**255).transact({"from": owner})
+    token.functions.transfer(option.address, largest).transact({"from": owner})
     for one in (option, paid):
         networks.resident.pay(uri_of(one, quantity=int(one.quantity)))
     mine(networks, 3)

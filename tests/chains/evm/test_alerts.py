@@ -16,6 +16,7 @@ from alatau_pay.devnet.tools import anvil_command
 from chains.accounts import check_accounts
 from chains.addresses import allocate_address
 from chains.alerts import AlertFact, AlertKind, close_alerts, open_alerts, raise_alert
+from chains.assets import FinalTag
 from chains.finality import STALLED_S_MIN, watch_finality
 from chains.models import Alert, AssetCursor, Deployment, Finality, Transfer
 from chains.networks import node_for, registry
@@ -166,7 +167,10 @@ def test_a_treasury_or_deposit_address_that_obeys_others_raises_the_alarm(scene:
 
 
 @pytest.mark.case("R36")
-def test_a_stalled_finality_queues_and_says_so(networks: Devnet, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tag", FinalTag)
+def test_a_stalled_finality_queues_and_says_so(
+    tag: FinalTag, networks: Devnet, tmp_path: Path
+) -> None:
     """A node whose epochs are so long that nothing new is finalised while blocks go on."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -174,7 +178,7 @@ def test_a_stalled_finality_queues_and_says_so(networks: Devnet, tmp_path: Path)
     command = [*anvil_command(), "--host", "127.0.0.1", "--port", str(port), "--silent"]
     command += ["--slots-in-an-epoch", "1000"]
     listed = registry().networks[anvil.CAIP2]
-    network = replace(listed, endpoints=(url,), start_height=1, factory="")
+    network = replace(listed, endpoints=(url,), start_height=1, factory="", final_tag=tag)
     to = allocate_address(network=listed, reference="one").text
     with running(command, folder=tmp_path, name="anvil", answers=web3.is_connected):
         node = node_for(network)

@@ -19,6 +19,7 @@ from chains.models import Address, Outflow, Transfer
 from chains.networks import node_for, registry
 from chains.nodes import Output
 from chains.pool import NodePool
+from chains.rescanning import rescan_network
 from chains.scanning import scan_network
 from tests.chains.evm.conftest import Scene
 from tests.chains.evm.deploying import compiled, deploy, send
@@ -329,6 +330,42 @@ def test_an_address_is_never_counted_in_two_ways(scene: Scene) -> None:
     assert web3.eth.get_balance(by_balance) == 30
     assert [one.position for one in again.facts("three")] == ["call:"]
     assert all(one.position.startswith("balance:") for one in again.facts("two"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(NativeMode.TRACES, NativeMode.LOGS), (NativeMode.LOGS, NativeMode.TRACES)],
+)
+def test_what_one_way_counted_is_not_read_again_in_another(
+    before: NativeMode, after: NativeMode, scene: Scene
+) -> None:
+    """A payment that a call made and the network logged, in one transaction (EIP-7708)."""
+    scene = in_mode(scene, before)
+    logger, wallet = network_logger(scene), deploy(scene.evm, "Wallet")
+    entry = deploy(scene.evm, "EntryPoint")
+    scene.evm.pay(address=wallet.address, value=50)
+
+    def pay(value: int) -> None:
+        calls = [
+            wallet.encode_abi("pay", [scene.to, value]),
+            logger.encode_abi("claim", [scene.to, value]),
+        ]
+        send(entry.functions.handle_ops([wallet.address, logger.address], calls))
+
+    pay(5)
+    scene.settle()
+    assert scene.counted() == [5]
+    other = in_mode(scene, after)
+    again = rescan_network(
+        network=other.network, node=other.nodes, first=other.network.start_height
+    )
+    assert (again.found, other.counted()) == (0, [5])
+    pay(7)
+    other.settle()
+    assert other.counted() == [5, 7]
+    kinds = {one.value: one.position.partition(":")[0] for one in other.facts()}
+    names = {NativeMode.TRACES: "call", NativeMode.LOGS: "log"}
+    assert kinds == {5: names[before], 7: names[after]}
 
 
 def test_by_balances_a_reorganisation_takes_back_and_finds_anew(balances: Scene) -> None:
