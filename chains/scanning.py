@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 import structlog
@@ -26,6 +27,9 @@ log = structlog.get_logger(__name__)
 LOOKS_MAX: Final = 1_000
 """How often one scan looks where the chain stands: a chain that never holds still is left alone."""
 FORK_BLOCKS_MAX: Final = 10_000
+ROOTS: Final = 24
+"""Blocks that are known by name alone before the first that is scanned: as many as Bitcoin's
+deepest reorganisation took (March 2013). One that begins below the start finds its fork there."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +78,8 @@ def _cursor(network: Network, node: Node) -> Cursor:
     cursor = Cursor.objects.filter(network=network.caip2).first()
     if cursor is None:
         node.check_chain()
-        first = node.block_at(max(0, network.start_height - 1))
+        roots = _roots(network, node)
+        first = roots[-1]
         # Whoever reads changes by revision must never meet one again, even if the row was lost.
         used = Transfer.objects.filter(network=network.caip2).aggregate(last=Max("revision"))
         with transaction.atomic():
@@ -86,11 +91,21 @@ def _cursor(network: Network, node: Node) -> Cursor:
                     "revision": used["last"] or 0,
                 },
             )
-            recording.keep_block(network.caip2, first)
+            for root in roots:
+                recording.keep_block(network.caip2, root)
             if created:
                 cursors.begin(row, node.assets)
         cursor = Cursor.objects.get(network=network.caip2)
     return cursor
+
+
+def _roots(network: Network, node: Node) -> list[BlockRef]:
+    """The block before the first that is scanned, last, and some before it. Raises NodeError."""
+    top = max(0, network.start_height - 1)
+    roots = [node.block_at(height) for height in range(max(0, top - ROOTS), top + 1)]
+    if any(after.parent_hash != before.hash for before, after in pairwise(roots)):
+        raise NodeContradictionError(f"{network.name}: the chain moved while it was first read.")
+    return roots
 
 
 def _stands(cursor: Cursor, node: Node, tip_height: int) -> bool:

@@ -5,7 +5,14 @@ import pytest
 from alatau_pay.devnet.bitcoind import BitcoinDevnet
 from chains.models import Block
 from chains.transfers import inclusions_of
-from tests.chains.bitcoin.conftest import Gateway, mine_only, send, signed, unspent
+from tests.chains.bitcoin.conftest import (
+    Gateway,
+    gateway_on,
+    mine_only,
+    send,
+    signed,
+    unspent,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -83,3 +90,22 @@ def test_the_fork_is_found_at_any_depth(
         2,
         2,
     ]
+
+
+@pytest.mark.case("R2")
+@pytest.mark.parametrize("below", [1, 5])
+def test_a_reorganisation_may_begin_below_the_first_block_that_is_scanned(
+    below: int, bitcoin: BitcoinDevnet
+) -> None:
+    """A gateway that has just begun must not stand still for ever."""
+    gateway = gateway_on(bitcoin)
+    gateway.scan()
+    orphan = bitcoin.call("getblockhash", gateway.network.start_height - below)
+    bitcoin.call("invalidateblock", orphan)
+    for _ in range(below + 2):
+        mine_only(bitcoin)
+    assert gateway.scan().applied == below + 2
+    bitcoin.pay(address=gateway.address(), value_sat=50_000)
+    bitcoin.mine(2)
+    gateway.scan()
+    assert gateway.states() == ["final"]
