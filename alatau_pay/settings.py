@@ -138,6 +138,9 @@ DEVNET_WALLET_URL = os.environ.get("DEVNET_WALLET_URL", "")
 FIXED_RATES = rates_from(os.environ.get("FIXED_RATES", ""))
 """Tenge for one whole unit, by symbol; for a devnet only."""
 
+CALENDAR_FILE = os.environ.get("CALENDAR_FILE", "")
+"""Path of the JSON table of days worked, or not, against the calendar (docs/bank-files.md)."""
+
 CONFIRM_WITHIN_S = seconds("CONFIRM_WITHIN_S", 24 * 60 * 60)
 """How long after an invoice's end a payment seen in time may take to come into a block."""
 

@@ -1,23 +1,11 @@
-"""Amounts as people read them."""
+"""Coins, prices and moments as people read them; tenge is in ``settlement.formats``."""
 
 from datetime import datetime
 from decimal import Decimal
 
 from django.utils import timezone
 
-NO_BREAK_SPACE = "\u00a0"
-
-
-def tenge(amount_tiyn: int, language: str) -> str:
-    """Write tiyn as tenge: ``1 234,50 ₸`` in Kazakh and Russian, ``1,234.50 ₸`` in English.
-
-    A whole number of tenge is written without its zero tiyn.
-    """
-    whole, tiyn = divmod(amount_tiyn, 100)
-    text = f"{whole:,}" + (f".{tiyn:02}" if tiyn else "")
-    if not language.startswith("en"):
-        text = text.replace(",", NO_BREAK_SPACE).replace(".", ",")
-    return f"{text}{NO_BREAK_SPACE}₸"
+from settlement.formats import NO_BREAK_SPACE, tenge_short
 
 
 def coins(quantity: int, decimals: int) -> str:
@@ -28,7 +16,7 @@ def coins(quantity: int, decimals: int) -> str:
 
 def price(price_tiyn: Decimal, symbol: str, language: str) -> str:
     """Write the price of one whole coin, to the nearest tiyn: ``1 BTC = 45 000 000 ₸``."""
-    amount = tenge(int(price_tiyn.to_integral_value()), language)
+    amount = tenge_short(int(price_tiyn.to_integral_value()), language)
     return f"1{NO_BREAK_SPACE}{symbol} = {amount}"
 
 

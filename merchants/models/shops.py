@@ -6,7 +6,7 @@ from typing import ClassVar
 from django.db import models
 from typing_extensions import override
 
-from merchants.identifiers import validate_bin_or_iin, validate_iban
+from settlement.identifiers import validate_bin_or_iin, validate_iban
 
 
 class Merchant(models.Model):

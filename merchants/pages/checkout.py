@@ -24,10 +24,11 @@ from django.views.decorators.http import require_POST, require_safe
 from chains.assets import Asset, NetworkKind
 from chains.networks import registry
 from merchants.checkout_state import Checkout, Stage, checkout_of
-from merchants.formatting import clock, coins, day_and_clock, price, tenge
+from merchants.formatting import clock, coins, day_and_clock, price
 from merchants.invoices import InvoiceError, choose_option, uri_of
 from merchants.models import Invoice, PaymentOption
 from merchants.pages.devnet_wallet import WalletError, has_test_wallet, pay_from_test_wallet
+from settlement.formats import tenge_short
 
 REFERENCE_CHARS: Final = 8
 
@@ -158,10 +159,10 @@ def _words(invoice: Invoice, checkout: Checkout) -> dict[str, Any]:
     is_part = checkout.stage in {Stage.PART, Stage.CHECKING} and checkout.received_tiyn > 0
     return {
         "heading": HEADINGS[checkout.stage],
-        "demand": tenge(checkout.left_tiyn if is_part else invoice.amount_tiyn, language),
-        "total": tenge(invoice.amount_tiyn, language) if is_part else "",
-        "received": tenge(checkout.received_tiyn, language),
-        "left": tenge(checkout.left_tiyn, language),
+        "demand": tenge_short(checkout.left_tiyn if is_part else invoice.amount_tiyn, language),
+        "total": tenge_short(invoice.amount_tiyn, language) if is_part else "",
+        "received": tenge_short(checkout.received_tiyn, language),
+        "left": tenge_short(checkout.left_tiyn, language),
         "reference": invoice.order_id or invoice.token[:REFERENCE_CHARS],
         "until": clock(invoice.expires_at, now=timezone.now()),
         "paid_at": day_and_clock(invoice.settled_at) if invoice.settled_at else "",

@@ -1,9 +1,10 @@
-"""BIN, IIN and IBAN against known numbers."""
+"""BIN, IIN, IBAN and the codes of banks against known numbers."""
 
 import pytest
 from django.core.exceptions import ValidationError
 
-from merchants.identifiers import validate_bin_or_iin, validate_iban
+from settlement.banks import BANKS, Bank, bank_of
+from settlement.identifiers import validate_bin_or_iin, validate_iban
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ def test_numbers_that_were_never_issued(number: str) -> None:
         "KZ86125KZT5004100100",
         "KZ41722C000000000001",
         "KZ31601A000000000001",
+        "KZ758560000000000001",
         "KZ64998BTB0000000001",
     ],
 )
@@ -51,3 +53,25 @@ def test_ibans(iban: str) -> None:
 def test_what_is_no_iban(iban: str) -> None:
     with pytest.raises(ValidationError):
         validate_iban(iban)
+
+
+@pytest.mark.parametrize(
+    ("iban", "bic"),
+    [
+        ("KZ86125KZT5004100100", "NBRKKZKX"),
+        ("KZ41722C000000000001", "CASPKZKA"),
+        ("KZ31601A000000000001", "HSBKKZKX"),
+        ("KZ758560000000000001", "KCJBKZKX"),
+        ("KZ64998BTB0000000001", "TSESKZKA"),
+    ],
+)
+def test_the_bank_of_an_iban(iban: str, bic: str) -> None:
+    bank = bank_of(iban)
+    assert bank is not None
+    assert bank.bic == bic
+
+
+def test_a_bank_that_is_not_listed_is_unknown_and_no_error() -> None:
+    assert bank_of("KZ00999A000000000001") is None
+    assert BANKS["914"] == Bank("BRKEKZKA", 'АО "Bereke Bank"')
+    assert len({bank.bic for bank in BANKS.values()}) == len(BANKS)
