@@ -12,7 +12,7 @@ from django.db import connection
 NETWORK: Final = "bip122:0f9188f13cb7b2c71f2a335e3a4fc328"
 TABLES: Final = ("chains_address", "chains_spend")
 PAID_ONE_IN: Final = 10
-"""One address in so many was paid, by a transaction of two inputs."""
+"""One address in so many was paid, by a transaction of two inputs; one of 1,000 waits."""
 
 
 def script_of(number: int) -> bytes:
@@ -55,9 +55,9 @@ def fill(addresses: int) -> None:
         )
         sql.execute(
             """
-            INSERT INTO chains_spend (network, outpoint, txid)
+            INSERT INTO chains_spend (network, outpoint, txid, is_mined)
             SELECT %s, sha256(('coin ' || number)::bytea) || '\\x00000000'::bytea,
-                encode(sha256(('tx ' || number / 2)::bytea), 'hex')
+                encode(sha256(('tx ' || number / 2)::bytea), 'hex'), number / 2 %% 1000 <> 0
             FROM generate_series(1, 2 * %s) AS number
             """,
             [NETWORK, addresses // PAID_ONE_IN],
