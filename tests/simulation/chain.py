@@ -168,16 +168,18 @@ class Chain:
             chosen = [tx for tx in self.waiting.values() if self._rng.random() < share]
             self.adopt(self.mine(chosen))
 
-    def reorganise(self, depth: int, *, extra: int = 1, share: float = 0.6) -> None:
-        """Replace the top blocks by a longer branch that holds some of the same."""
+    def reorganise(
+        self, depth: int, *, extra: int = 1, share: float = 0.6, first: Sequence[Tx] = ()
+    ) -> None:
+        """Replace the top blocks by a longer branch: ``first``, then some of the same."""
         fork = self.best.at(self.best.height - depth)
         if fork is None:
             return
         lost = [one for one in self.best.branch() if one.height > fork.height]
         pool = [tx for block in reversed(lost) for tx, _mood in block.mined if tx.waits]
         pool += [tx for tx in self.waiting.values() if tx not in pool]
-        best = fork
-        for _ in range(depth + extra):
+        best = self.mine(first, over=fork)
+        for _ in range(depth + extra - 1):
             chosen = [tx for tx in pool if self._rng.random() < share / max(1, depth / 2)]
             best = self.mine(chosen, over=best)
         self.adopt(best)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from alatau_pay.devnet import bitcoind
@@ -25,6 +26,7 @@ def moves_of(world: World) -> Mapping[str, Callable[[str], None]]:
         "coinbase": nature.pay_from_coinbase,
         "noise": nature.make_noise,
         "reorganise": nature.reorganise,
+        "double spend": nature.double_spend,
         "finalise": nature.finalise,
     }
 
@@ -162,6 +164,30 @@ class Nature:
         if depth >= 10:
             self._world.fire("R2 reorg of 10 to 20")
         self._said(caip2, "reorganised", f"depth {depth}, to {chain.best.height}")
+
+    def double_spend(self, caip2: str) -> None:
+        """Let a longer branch hold another spend of what a mined payment had spent (R5, R8)."""
+        chain, rng = self._world.chains[caip2], self._rng
+        limit = min(self._world.temper.depth_max, self._depth_max(caip2, chain))
+        paid = [
+            (chain.best.height - block.height + 1, tx)
+            for block in islice(chain.best.branch(), max(0, limit))
+            for tx, mood in block.mined
+            if tx.claims and any(self._is_ours(pay) for pay in mood.pays)
+        ]
+        if not paid:
+            return
+        depth, tx = rng.choice(paid)
+        if caip2 == bitcoind.CAIP2:
+            rival = self._world.bitcoin_payers.conflict(tx, [])
+        else:
+            envelope, run = self._world.evm_payers.pay([])
+            rival = self._world.evm_payers.send(envelope, [run], instead=tx)
+        chain.reorganise(
+            depth, extra=rng.choice((1, 2)), share=rng.choice((0.5, 1.0)), first=[rival]
+        )
+        self._world.fire("R5 spent otherwise in a longer branch")
+        self._said(caip2, "reorganised", f"depth {depth}, {rival.txid[:8]} takes {tx.txid[:8]}")
 
     def finalise(self, caip2: str) -> None:
         """Let the network finalise a block near its tip, or stall by not being called (R36)."""

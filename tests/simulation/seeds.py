@@ -25,6 +25,7 @@ MOVES: Final = {
     "mine": 5,
     "pay": 5,
     "reorganise": 3,
+    "double spend": 2,
     "replace": 3,
     "evict": 1,
     "return": 1,
