@@ -173,7 +173,8 @@ class Address(models.Model):
         verbose_name_plural = "addresses"
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["network", "script"], name="address_unique"),
-            models.UniqueConstraint(fields=["network", "reference"], name="address_one_each"),
+            # The reference first: who asks for an invoice's payments names no network.
+            models.UniqueConstraint(fields=["reference", "network"], name="address_one_each"),
             models.UniqueConstraint(
                 fields=["network", "wallet", "index"], name="address_index_once"
             ),

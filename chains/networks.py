@@ -1,8 +1,10 @@
 """The registry of networks and assets, read from one file, and connections to its nodes."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -43,15 +45,26 @@ def registry() -> Registry:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, _modified_ns: int) -> Registry:
+    raw = path.read_bytes()
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=_File)
+        content = msgspec.json.decode(raw, type=_File)
     except msgspec.DecodeError as error:
         raise RegistryError(f"NETWORKS_FILE: {error}") from None
+    _check_names(msgspec.json.decode(raw))
     check_registry(networks=content.networks, assets=content.assets)
     return Registry(
         networks={network.caip2: network for network in content.networks},
         assets={asset.caip19: asset for asset in content.assets},
     )
+
+
+def _check_names(content: dict[str, list[dict[str, Any]]]) -> None:
+    """Refuse a setting that does not exist: a slip of the pen must not leave a default there."""
+    for key, kind in (("networks", Network), ("assets", Asset)):
+        known = {field.name for field in fields(kind)}
+        for entry in content[key]:
+            for name in sorted(set(entry) - known):
+                raise RegistryError(f"NETWORKS_FILE: {key} have no setting {name!r}.")
 
 
 def node_for(network: Network, assets: Sequence[Asset] | None = None) -> NodePool:

@@ -4,11 +4,11 @@ Another program may pull the same stream: keep the last revision of each network
 for what changed since, and treat an identity that comes again as the same output in a new state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet, Sum
 
 from chains.models import Cursor, Inclusion, Transfer, TransferState
 
@@ -16,10 +16,14 @@ __all__ = [
     "InclusionFact",
     "TransferFact",
     "TransferState",
+    "TransferTotal",
     "caught_up_at",
     "changes_since",
     "inclusions_of",
     "last_revision",
+    "newest_transfers_of",
+    "totals_of",
+    "transfer_named",
     "transfers_of",
     "transfers_to",
 ]
@@ -65,6 +69,15 @@ class InclusionFact:
     canonical: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferTotal:
+    """How many transfers came in one asset, and what they come to in its base units."""
+
+    asset: str
+    count: int
+    value: int
+
+
 def changes_since(*, network: str, revision: int, limit: int = 500) -> list[TransferFact]:
     """Transfers whose state moved after ``revision``, oldest first.
 
@@ -77,6 +90,33 @@ def changes_since(*, network: str, revision: int, limit: int = 500) -> list[Tran
 def transfers_of(*, references: Sequence[str]) -> list[TransferFact]:
     """Every transfer to the addresses of some references, oldest first."""
     return _facts(Transfer.objects.filter(address__reference__in=references).order_by("pk"))
+
+
+def newest_transfers_of(
+    *, references: Sequence[str], states: Collection[TransferState], limit: int
+) -> list[TransferFact]:
+    """The last few transfers to the addresses of some references, oldest first."""
+    rows = Transfer.objects.filter(address__reference__in=references, state__in=states)
+    return _facts(rows.order_by("-pk")[:limit])[::-1]
+
+
+def totals_of(
+    *, references: Sequence[str], states: Collection[TransferState]
+) -> list[TransferTotal]:
+    """What the addresses of some references received, by asset: as cheap after a flood (R26)."""
+    rows = Transfer.objects.filter(address__reference__in=references, state__in=states)
+    sums = rows.order_by("asset").values_list("asset").annotate(Count("pk"), Sum("value"))
+    return [
+        TransferTotal(asset=asset, count=count, value=int(value)) for asset, count, value in sums
+    ]
+
+
+def transfer_named(identity: str) -> TransferFact | None:
+    """The transfer of an identity, or None; ValueError for what is none."""
+    name, _, variant = identity.partition("~")
+    network, txid, position = name.split("/", 2)
+    rows = Transfer.objects.filter(network=network, txid=txid, position=position)
+    return next(iter(_facts(rows.filter(variant=int(variant or 0)))), None)
 
 
 def transfers_to(*, network: str, address: str) -> list[TransferFact]:

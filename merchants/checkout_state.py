@@ -11,7 +11,13 @@ from typing import Any, Final
 from django.db.models import prefetch_related_objects
 
 from chains.networks import registry
-from chains.transfers import TransferFact, TransferState, transfers_of
+from chains.transfers import (
+    TransferFact,
+    TransferState,
+    TransferTotal,
+    newest_transfers_of,
+    totals_of,
+)
 from merchants.clock import database_now
 from merchants.formatting import coins
 from merchants.invoices import COUNTED, Due, due_of, seconds_left
@@ -82,19 +88,20 @@ def checkout_of(invoice: Invoice) -> Checkout:
     quotes = {asset: by_id[option.quote_id] for asset, option in options.items()}
     symbols = {asset: option.symbol for asset, option in options.items()}
     due = due_of(invoice)
-    facts = [one for one in transfers_of(references=[str(invoice.pk)]) if one.state in COUNTED]
+    references = [str(invoice.pk)]
+    totals = totals_of(references=references, states=COUNTED)
+    shown = newest_transfers_of(references=references, states=COUNTED, limit=PAYMENTS_SHOWN_MAX)
     left_tiyn = ceil(due.left_tiyn)
     left_s = seconds_left(invoice, database_now())
-    shown = facts[-PAYMENTS_SHOWN_MAX:]
     seen = "".join(f" {fact.identity}" for fact in shown)
-    drawn = f"{invoice.status} {left_tiyn} {len(facts)}{seen}"
+    drawn = f"{invoice.status} {left_tiyn} {sum(one.count for one in totals)}{seen}"
     return Checkout(
         stage=_stage(invoice, due=due, left_s=left_s),
         seconds_left=left_s,
         due=due,
         received_tiyn=invoice.amount_tiyn - left_tiyn,
         left_tiyn=left_tiyn,
-        is_overpaid=due.is_met and _exceeds(invoice.amount_tiyn, facts, quotes),
+        is_overpaid=due.is_met and _exceeds(invoice.amount_tiyn, totals, quotes),
         quotes=quotes,
         payments=[_payment(fact, symbols, quotes) for fact in shown],
         version=blake2s(drawn.encode(), digest_size=8).hexdigest(),
@@ -118,14 +125,14 @@ def _stage(invoice: Invoice, *, due: Due, left_s: int) -> Stage:
 
 
 def _exceeds(
-    amount_tiyn: int, facts: Sequence[TransferFact], quotes: Mapping[str, QuoteFact]
+    amount_tiyn: int, totals: Sequence[TransferTotal], quotes: Mapping[str, QuoteFact]
 ) -> bool:
     """Whether more came than rounding up explains, each coin at its own quote (R23, R27)."""
-    priced = [fact for fact in facts if fact.asset in quotes]
+    priced = [total for total in totals if total.asset in quotes]
     worth = sum(
-        (worth_exact(quotes[fact.asset], quantity=fact.value) for fact in priced), Fraction(0)
+        (worth_exact(quotes[total.asset], quantity=total.value) for total in priced), Fraction(0)
     )
-    steps = [worth_of_one_step(quotes[fact.asset]) for fact in priced]
+    steps = [worth_of_one_step(quotes[total.asset]) for total in priced]
     return worth - amount_tiyn >= max(steps, default=Fraction(1))
 
 

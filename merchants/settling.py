@@ -21,7 +21,7 @@ from django.db import (
 from django.db.models import Sum, prefetch_related_objects
 from structlog.contextvars import bound_contextvars
 
-from chains.transfers import TransferFact, TransferState, changes_since, transfers_of
+from chains.transfers import TransferFact, TransferState, changes_since, transfer_named
 from merchants.clock import database_now
 from merchants.invoices import MINED, due_of
 from merchants.models import Invoice, InvoicePayment, TransferCursor
@@ -62,8 +62,8 @@ def retry_quarantined() -> int:
     for row in list(set_apart_now()):
         with transaction.atomic():
             TransferCursor.objects.select_for_update().filter(network=row.network).first()
-            facts = transfers_of(references=[row.reference])
-            _apply_all([fact for fact in facts if fact.identity == row.identity])
+            fact = transfer_named(row.identity)
+            _apply_all([fact] if fact else [])
             applied += not set_apart_now().filter(pk=row.pk).exists()
     return applied
 

@@ -10,8 +10,10 @@ import pytest
 from django.conf import settings as django_settings
 from django.contrib.staticfiles import finders
 from django.core.exceptions import PermissionDenied
+from django.db import connection
 from django.db.models import F
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.utils.translation import override as speaking
 from django.views import defaults
 from pytest_django import DjangoAssertNumQueries
@@ -20,7 +22,8 @@ from pytest_django.fixtures import Settings
 from alatau_pay.devnet.nodes import Devnet
 from alatau_pay.devnet.wallet_service import serve_wallet
 from chains.networks import registry
-from chains.transfers import transfers_of
+from chains.transfers import TransferState, transfers_of
+from merchants.checkout_state import checkout_of
 from merchants.expiring import expire_invoices
 from merchants.formatting import clock, day_and_clock, price
 from merchants.invoices import choose_option, issue_invoice, uri_of
@@ -28,6 +31,7 @@ from merchants.models import Invoice, PaymentOption, Shop
 from merchants.pages.devnet_wallet import has_test_wallet, pay_from_test_wallet
 from settlement.rates.quoting import quotes_of
 from tests.conftest import Listing
+from tests.merchants.planted import Story, plant
 from tests.merchants.test_invoices import asset, issued, mine, work
 
 pytestmark = pytest.mark.django_db
@@ -512,7 +516,7 @@ def test_a_page_is_light_has_no_inline_code_and_costs_few_queries(
     for percent in (20, 20, 20):
         pay(networks, option, percent=percent)
     work()
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         page = page_of(invoice, option)
     assert "<style" not in page
     assert not re.search(r'\sstyle="|\son\w+="|javascript:', page)
@@ -522,6 +526,27 @@ def test_a_page_is_light_has_no_inline_code_and_costs_few_queries(
     sizes = [Path(str(finders.find(name))).stat().st_size for name in linked]
     assert len(page.encode()) + sum(sizes) < KIB_30
     assert django_settings.CONTENT_SECURITY_POLICY["DIRECTIVES"]["default-src"] == ["'none'"]
+
+
+@pytest.mark.case("R26")
+def test_a_flood_of_dust_is_summed_where_it_is_stored(networks: Devnet, shop: Shop) -> None:
+    story = Story(shop)
+    option = story.option("USDT")
+    few, many = 30, 1_000
+    plant(option, TransferState.SEEN, value=1, seen_at=story.after(-1), times=few)
+    with CaptureQueriesContext(connection) as first:
+        checkout_of(Invoice.objects.get(pk=story.invoice.pk))
+    plant(option, TransferState.SEEN, value=1, seen_at=story.after(-1), times=many)
+    with CaptureQueriesContext(connection) as later:
+        seen = checkout_of(Invoice.objects.get(pk=story.invoice.pk))
+    assert (len(seen.payments), seen.is_overpaid) == (10, False)
+    assert len(later) == len(first)
+    asked = [one["sql"] for one in later if "chains_transfer" in one["sql"]]
+    assert len(asked) == 2
+    assert all("GROUP BY" in query or "LIMIT 10" in query for query in asked)
+    plant(option, TransferState.SEEN, value=int(option.quantity) * 2, seen_at=story.after(-1))
+    story.apply()
+    assert checkout_of(Invoice.objects.get(pk=story.invoice.pk)).is_overpaid
 
 
 @pytest.mark.case("R26")

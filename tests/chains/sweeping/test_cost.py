@@ -1,9 +1,6 @@
 """Planning costs what is unswept, however much was swept before."""
 
-import json
-from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -11,6 +8,7 @@ from django.test.utils import CaptureQueriesContext
 
 from chains.models import Sweep, SweepItem, Transfer
 from tests.chains.sweeping.conftest import Sweeping
+from tests.explaining import rows_read
 
 pytestmark = pytest.mark.django_db
 
@@ -28,26 +26,6 @@ def marks() -> dict[int, bool]:
     return dict(Transfer.objects.order_by("pk").values_list("value", "swept"))
 
 
-def steps_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for step in plan.get("Plans", ()):
-        yield from steps_of(step)
-
-
-def transfers_read(query: str) -> int:
-    """How many rows of transfers PostgreSQL reads to answer a query, used or thrown away."""
-    with connection.cursor() as sql:
-        sql.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
-        (said,) = sql.fetchone()
-    (answer,) = json.loads(said) if isinstance(said, str) else said
-    counted = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
-    return sum(
-        round(sum(step.get(name, 0) for name in counted) * step["Actual Loops"])
-        for step in steps_of(answer["Plan"])
-        if step.get("Relation Name") == "chains_transfer"
-    )
-
-
 def read_by_planning(sweeping: Sweeping) -> int:
     """Rows of transfers that all queries of one plan read."""
     with connection.cursor() as sql:
@@ -58,7 +36,7 @@ def read_by_planning(sweeping: Sweeping) -> int:
         assert [one.total for one in sweeping.plan().sweeps] == [40_000_000]
     queries = [one["sql"] for one in told if "chains_transfer" in one["sql"]]
     assert len(queries) >= 2
-    return sum(transfers_read(query) for query in queries)
+    return sum(rows_read(query, table="chains_transfer") for query in queries)
 
 
 def test_planning_reads_no_transfer_that_was_swept(sweeping: Sweeping) -> None:
