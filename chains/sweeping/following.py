@@ -7,6 +7,7 @@ chain by the hashes that were stored before they were sent, and by the nonce.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 import structlog
 from django.db import transaction
@@ -16,7 +17,7 @@ from chains import cursors
 from chains.assets import Network
 from chains.evm.payer import GasPayer
 from chains.evm.sweeps import Fate, Receipt, SweepChain, outflows
-from chains.models import Sweep, SweepAttempt, SweepItem, SweepState
+from chains.models import Outflow, Sweep, SweepAttempt, SweepItem, SweepState
 from chains.nodes import BlockRef
 from chains.pool import NodePool
 from chains.sweeping.holdings import mark_swept
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 PayerOf = Callable[[], GasPayer | None]
 UNDER_WAY = (SweepState.SENT, SweepState.MINED)
+CLOCKS_APART: Final = timedelta(minutes=1)
+"""By so much a chain's clock, in whole seconds, may be behind the database's."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,12 +133,26 @@ class _Round:
     def _coins_are_there(self, sweep: Sweep) -> bool:
         """Whether the forwarders still hold, on the final chain, what a sweep would have emptied.
 
-        A sweep moves all or nothing; so a node that merely forgot a receipt is not believed.
+        A sweep moves all or nothing; so a node that merely forgot a receipt is not believed. Where
+        coins are gone, the scans must have seen another transaction take them: anyone may sweep.
         """
         items = list(sweep.items.all())
         holders = [item.address.text for item in items]
         balances = self.chain.balances(holders, token=_token(sweep), block=self.final)
-        return all(balance >= item.value for balance, item in zip(balances, items, strict=True))
+        gone = {
+            item.address_id
+            for balance, item in zip(balances, items, strict=True)
+            if balance < item.value
+        }
+        taken = Outflow.objects.filter(
+            address__in=[item.address_id for item in items],
+            asset=sweep.asset,
+            block__canonical=True,
+            block__height__lte=self.final.height,
+            block__time__gte=sweep.planned_at - CLOCKS_APART,
+        )
+        by_us = taken.filter(txid__in=sweep.attempts.values("txid"))
+        return not by_us.exists() and gone <= set(taken.values_list("address", flat=True))
 
     def _swept(self, sweep: Sweep, receipt: Receipt) -> dict[str, int]:
         """Base units that left each forwarder, by its address."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from alatau_pay.devnet.contracts import artefact
 from chains.models import Sweep, SweepAttempt, SweepItem
 from chains.sweeping.ends import unbooked_ends
 from tests.chains.evm.proxy import provider
@@ -197,6 +198,43 @@ def test_a_nonce_that_was_used_elsewhere_frees_the_coins_for_another_sweep(sent:
     sent.follow()
     assert sent.in_treasury("USDT") == 40_000_000
     assert sorted(Sweep.objects.values_list("state", flat=True)) == ["done", "lost"]
+
+
+def test_a_lost_nonce_frees_the_address_also_where_a_stranger_swept_it(sent: Sweeping) -> None:
+    """Otherwise the address would stay in a sweep that never ends, and so would what comes next."""
+    evm, sweep = sent.devnet.evm, Sweep.objects.get()
+    (item,) = sweep.items.select_related("address")
+    evm.rpc("anvil_dropAllTransactions")
+    other = sent.payer.sign(
+        {
+            "type": 2,
+            "chainId": 31337,
+            "nonce": sweep.nonce,
+            "to": sent.payer.address,
+            "value": 0,
+            "gas": 21_000,
+            "maxFeePerGas": 90 * 10**9,
+            "maxPriorityFeePerGas": 40 * 10**9,
+        }
+    )
+    evm.rpc("eth_sendRawTransaction", f"0x{other.raw.hex()}")
+    evm.mine(1)
+    evm.rpc("evm_setAutomine", True)
+    factory = evm.web3().eth.contract(sweep.factory, abi=artefact("ForwarderFactory").abi)
+    call = factory.functions.sweep(sweep.treasury, evm.usdt, [bytes(item.address.salt)])
+    call.transact({"from": evm.resident})
+    evm.mine(4)
+    sent.follow()
+    assert state() == "sent"  # the scans have not seen who took the coins
+    sent.scan()
+    sent.follow()
+    assert state() == "lost"
+
+    sent.pay("USDT", 50_000_000)
+    sent.settle()
+    (planned,) = sent.plan().sweeps
+    assert planned.addresses == (item.address.text,)
+    assert planned.total == 50_000_000
 
 
 def test_a_node_that_forgot_a_receipt_is_not_believed(sent: Sweeping) -> None:
