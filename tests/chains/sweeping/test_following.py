@@ -73,6 +73,7 @@ def test_a_waiting_sweep_is_left_alone_and_then_ends(sent: Sweeping) -> None:
     assert sent.follow().ended == 0
 
 
+@pytest.mark.case("R63")
 def test_a_sweep_that_the_network_forgot_is_sent_again_without_the_key(sent: Sweeping) -> None:
     (attempt,) = attempts()
     sent.devnet.evm.rpc("anvil_dropTransaction", f"0x{attempt.txid}")
@@ -100,6 +101,7 @@ def test_a_sweep_that_waits_too_long_gets_a_higher_fee_and_is_mined_once(sent: S
     assert Sweep.objects.get().txid == second.txid
 
 
+@pytest.mark.case("R63")
 def test_the_earlier_attempt_may_be_mined_after_all(sent: Sweeping) -> None:
     sent.let_pass(PATIENCE)
     sent.follow()
@@ -166,6 +168,7 @@ def test_a_sweep_that_the_chain_took_back_is_sent_again(depth: int, sweeping: Sw
     assert len(attempts()) == 1
 
 
+@pytest.mark.case("R63")
 def test_a_nonce_that_was_used_elsewhere_frees_the_coins_for_another_sweep(sent: Sweeping) -> None:
     sweep = Sweep.objects.get()
     other = sent.payer.sign(
