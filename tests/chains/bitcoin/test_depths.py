@@ -48,14 +48,13 @@ def test_the_fork_is_found_at_any_depth(
     depth: int, gateway: Gateway, bitcoin: BitcoinDevnet
 ) -> None:
     """A payment before the fork, one that is mined again, and one that is not."""
-    coins = [
-        (one["txid"], one["vout"])
-        for one in bitcoin.call("listunspent", 1, wallet="resident")
-        if one["amount"] > 1
-    ]
+    homes = [bitcoin.call("getnewaddress", wallet="resident") for _ in range(3)]
+    split = send(bitcoin, signed(bitcoin, [unspent(bitcoin)], dict.fromkeys(homes, 100_000)))
+    bitcoin.mine(1)
+    coins = [(split, vout) for vout in range(3)]
     kept, moved, lost = (
         signed(bitcoin, [coin], {gateway.address(name): 50_000})
-        for name, coin in zip(("kept", "moved", "lost"), coins, strict=False)
+        for name, coin in zip(("kept", "moved", "lost"), coins, strict=True)
     )
     send(bitcoin, kept)
     fork_height = bitcoin.call("getblock", bitcoin.mine(1)[0])["height"]
