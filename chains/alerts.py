@@ -4,7 +4,7 @@ An alert stops nothing by itself. It is logged when it is raised, and ``manage.p
 those that are open.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -30,6 +30,7 @@ class AlertKind(StrEnum):
     OTHER_NETWORK = "paid on another network"
     BALANCE_UNEXPLAINED = "balance unexplained"
     FINALITY_STALLED = "finality stalled"
+    NOT_TRACED = "not traced"
 
 
 HAPPENS_ONCE: Final = frozenset({AlertKind.TOKEN_CHANGED, AlertKind.OTHER_NETWORK})
@@ -83,13 +84,26 @@ def close_alerts(*, network: str, kind: AlertKind, subject: str, evidence: str =
     return closed
 
 
+def open_evidence(*, network: str, kind: AlertKind) -> Mapping[str, frozenset[str]]:
+    """The subjects of a network's open alerts of one kind, by their evidence."""
+    found: dict[str, frozenset[str]] = {}
+    rows = Alert.objects.filter(network=network, kind=kind, closed_at=None)
+    for evidence, subject in rows.values_list("evidence", "subject"):
+        found[evidence] = found.get(evidence, frozenset()) | {subject}
+    return found
+
+
 def open_alerts(*, network: str, limit: int = 100) -> Sequence[AlertFact]:
     """A network's open alerts, oldest first.
 
-    Those that anybody may raise by a payment come after all others: a flood of them hides nothing.
+    Those that anybody may raise come after all others: a flood of them hides nothing.
     """
     rows = Alert.objects.filter(network=network, closed_at=None)
-    by_anybody = Case(When(kind=AlertKind.OTHER_NETWORK, then=1), default=0)
+    by_anybody = Case(
+        When(kind=AlertKind.OTHER_NETWORK, then=2),
+        When(kind=AlertKind.NOT_TRACED, then=1),
+        default=0,
+    )
     ordered = rows.order_by(by_anybody, "pk")
     return [
         AlertFact(

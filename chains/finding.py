@@ -26,6 +26,8 @@ class Findings:
     notices: Sequence[Notice] = ()
     strays: Sequence[tuple[Address, Output]] = ()
     """Payments to addresses that were given out for another network (R44)."""
+    untraced: AbstractSet[str] = frozenset()
+    """Transactions that no node could trace: what they passed on is not known."""
 
 
 def find_in(network: str, content: BlockContent) -> Findings:
@@ -44,6 +46,7 @@ def find_in(network: str, content: BlockContent) -> Findings:
         outputs=[one for one in outputs if not _is_counted_by_balance(one, ours[one.script])],
         outflows=content.outflows_from(ours.keys()) if ours else (),
         notices=content.notices,
+        untraced=content.untraced,
         strays=[
             (elsewhere[one.script], one)
             for one in (content.outputs_to(elsewhere.keys()) if elsewhere else ())

@@ -136,6 +136,10 @@ class BlockContent(Protocol):
     def notices(self) -> Sequence[Notice]:
         """What issuers did to the assets that the block was read for."""
 
+    @property
+    def untraced(self) -> AbstractSet[str]:
+        """Transactions of which only what they carry themselves is known, not what they called."""
+
     def spender_of(self, outpoint: bytes) -> str:
         """The txid that spends one of ``spent``."""
 

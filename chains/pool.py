@@ -131,7 +131,8 @@ class NodePool:
         speaker = self._speaking()
         try:
             with _readable(self.speaker):
-                yield from speaker.read_blocks(first, last)
+                for content in speaker.read_blocks(first, last):
+                    yield self._best_traced(content) if content.untraced else content
         except NodeError as error:
             self._silence(self._endpoint_of(speaker), error)
             raise
@@ -170,6 +171,22 @@ class NodePool:
             except NodeError as error:
                 self._silence(other, error)
         return final
+
+    def _best_traced(self, content: BlockContent) -> BlockContent:
+        """A block that the speaker could not trace whole, by the node that traces most of it."""
+        ref = content.ref
+        for other in self._endpoints:
+            if other is self._speaker or other.node is None or other.health.error:
+                continue
+            try:
+                with _readable(other.health.name):
+                    (same,) = other.node.read_blocks(ref.height, ref.height)
+            except NodeError as error:
+                self._silence(other, error)
+                continue
+            if same.ref.hash == ref.hash and len(same.untraced) < len(content.untraced):
+                content = same
+        return content
 
     def _agreed_height(self, other: Node, final: int, confirmations: int) -> int:
         height = min(final, other.final_height(other.tip_height(), confirmations))

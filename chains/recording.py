@@ -23,7 +23,7 @@ from chains.models import (
 )
 from chains.nodes import BlockRef, Output
 from chains.storing import flip, mark_spends, replace_by, store
-from chains.telling import tell_of_notices, tell_of_strays
+from chains.telling import tell_of_notices, tell_of_strays, tell_of_untraced
 
 
 def keep_block(network: str, ref: BlockRef) -> Block:
@@ -148,6 +148,7 @@ def _counted_the_same_way(network: str, outputs: Sequence[Output]) -> list[Outpu
 def _tell(network: str, found: Findings) -> None:
     tell_of_notices(network, found.notices, found.ours)
     tell_of_strays(network, found.strays)
+    tell_of_untraced(network, found.ref, found.untraced)
 
 
 def _store_outflows(found: Findings, block: Block) -> None:

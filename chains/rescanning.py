@@ -5,14 +5,16 @@ that is found to have lied. The cursor stays where it is, so the scans of new bl
 and no payer waits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 
 from django.db import transaction
 
 from chains import cursors, finding, recording
-from chains.assets import Network
+from chains.alerts import AlertKind, close_alerts, open_evidence
+from chains.assets import NativeMode, Network
 from chains.models import Block, Cursor
 from chains.nodes import Node, NodeContradictionError
 
@@ -51,6 +53,7 @@ def rescan_network(
         )
     node.check_chain()
     report = RescanReport(height=first - 1, tip_height=cursor.height)
+    not_traced = _not_traced(network)
     before = node.block_at(first - 1).hash if first else None
     with closing(node.read_blocks(first, cursor.height)) as blocks:
         for found in finding.find_each(network.caip2, blocks):
@@ -58,13 +61,20 @@ def rescan_network(
             if before is not None and ref.parent_hash != before:
                 raise _moved(network, ref.height)
             report.found += _read_again(network, found)
+            for txid in not_traced.get(ref.hash, frozenset()) - found.untraced:
+                close_alerts(
+                    network=network.caip2,
+                    kind=AlertKind.NOT_TRACED,
+                    subject=txid,
+                    evidence=ref.hash,
+                )
             report.height, before = ref.height, ref.hash
             told(report)
     return report
 
 
 def _read_again(network: Network, found: finding.Findings) -> int:
-    if not (found.outputs or found.outflows or found.conflicts):
+    if not (found.outputs or found.outflows or found.conflicts or found.untraced):
         return 0
     with transaction.atomic():
         cursor, now = cursors.lock(network.caip2)
@@ -77,6 +87,13 @@ def _read_again(network: Network, found: finding.Findings) -> int:
         moved = recording.apply_again(cursor, found, now)
         cursors.save(cursor, revision)
     return moved
+
+
+def _not_traced(network: Network) -> Mapping[str, AbstractSet[str]]:
+    """The transactions that wait to be traced, by their blocks, where traces are read at all."""
+    if network.native is not NativeMode.TRACES:
+        return {}
+    return open_evidence(network=network.caip2, kind=AlertKind.NOT_TRACED)
 
 
 def _moved(network: Network, height: int) -> NodeContradictionError:

@@ -1,13 +1,14 @@
 """Tell people what a block brought that no payment of ours can answer for (R44, R56)."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from eth_utils.address import to_canonical_address, to_checksum_address
 
 from chains.alerts import AlertKind, close_alerts, raise_alert
 from chains.models import Address, AssetCursor, Deployment
-from chains.nodes import Notice, NoticeKind, Output
+from chains.nodes import BlockRef, Notice, NoticeKind, Output
 
 AGAINST_ACCOUNTS: Final = frozenset({NoticeKind.BLOCKED, NoticeKind.DESTROYED})
 ABOUT_TOKENS: Final = frozenset({NoticeKind.UPGRADED, NoticeKind.PAUSED, NoticeKind.RESUMED})
@@ -33,6 +34,22 @@ def tell_of_strays(network: str, strays: Sequence[tuple[Address, Output]]) -> No
             detail=(
                 f"{output.value} base units of {output.asset} came to {address.text}, which was "
                 f"given out on {address.network} for {address.reference}. Nothing was credited."
+            ),
+        )
+
+
+def tell_of_untraced(network: str, ref: BlockRef, untraced: AbstractSet[str]) -> None:
+    """Raise an alert for each transaction of a block that no node could trace."""
+    for txid in sorted(untraced):
+        raise_alert(
+            network=network,
+            kind=AlertKind.NOT_TRACED,
+            subject=txid,
+            evidence=ref.hash,
+            detail=(
+                f"No node could trace {txid} in block {ref.height}: what it carries itself was "
+                "read, what it passed on inside is not known. Once a node can trace it: "
+                f"manage.py rescan --network {network} --from {ref.height}"
             ),
         )
 

@@ -98,6 +98,11 @@ class BitcoinBlock:
         """None: a coin has no issuer."""
         return ()
 
+    @property
+    def untraced(self) -> AbstractSet[str]:
+        """None: a transaction moves what its outputs say."""
+        return frozenset()
+
     def spender_of(self, outpoint: bytes) -> str:
         """The txid that spends one of ``spent``."""
         return str(b2lx(self._txids[self._spender_numbers[outpoint]]))

@@ -8,6 +8,7 @@ from chains.evm.blocks import Header, Movement
 from chains.evm.logs import Said, place_in
 from chains.evm.rpc import EvmRpc, octets, quantity
 from chains.evm.tokens import token_balances
+from chains.evm.tracing import Traced
 from chains.nodes import BlockRef, NodeContradictionError, Output
 
 
@@ -18,16 +19,16 @@ class EvmBlock:
         self,
         header: Header,
         said: Said,
-        moved: Sequence[Movement],
+        coin: Traced,
         rpc: EvmRpc,
         fee_tokens: Mapping[str, str],
     ) -> None:
-        """``said`` is in the logs, ``moved`` of the coin itself.
+        """``said`` is in the logs, ``coin`` what the network's own did.
 
         ``fee_tokens`` maps assets to contracts whose logs may tell more than arrives (R51).
         """
-        self.header, self.notices = header, said.notices
-        self._paid, self._swept = [*said.paid, *moved], said.swept
+        self.header, self.notices, self.untraced = header, said.notices, coin.untraced
+        self._paid, self._swept = [*said.paid, *coin.moved], said.swept
         self._rpc, self._fee_tokens = rpc, fee_tokens
         self._known: dict[str, Any] = {}
 

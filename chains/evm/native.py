@@ -38,28 +38,40 @@ def top_level_movements(transactions: Sequence[Any], coin: str) -> list[Movement
     ]
 
 
-def traced_movements(header: Header, traces: object, coin: str) -> list[Movement]:
-    """What the call frames of a block moved (``debug_traceBlockByHash``, callTracer).
+def traced_movements(header: Header, traces: object, coin: str) -> dict[str, list[Movement]]:
+    """What the call frames of a block moved (``debug_traceBlockByHash``, callTracer), by txid.
 
-    A frame that failed, and everything below it, moved nothing (R48, R59). Raises
-    NodeUnavailableError, and NodeContradictionError for traces of another block.
+    A frame that failed, and everything below it, moved nothing (R48, R59). A transaction that the
+    node could not trace is left out. Raises NodeUnavailableError, and NodeContradictionError for
+    traces of another block.
     """
     if not isinstance(traces, list) or len(traces) != len(header.txids):
         raise NodeContradictionError(
             f"Block {header.ref.height} and its traces have different transactions."
         )
-    found: list[Movement] = []
+    found: dict[str, list[Movement]] = {}
     for txid, trace in zip(header.txids, traces, strict=True):
-        if not isinstance(trace, dict) or "result" not in trace:
-            raise NodeUnavailableError("The node could not trace a transaction.")
+        if not isinstance(trace, dict):
+            raise NodeUnavailableError("The node sent what is no trace.")
         if "txHash" in trace and octets(trace["txHash"], length=32).hex() != txid:
             raise NodeContradictionError("The traces stand in another order than the block.")
-        found += _movements(txid, _frames(trace["result"]), coin)
+        if trace.get("result") is not None:
+            found[txid] = frame_movements(txid, trace["result"], coin)
     return found
 
 
-def flat_movements(header: Header, traces: object, coin: str) -> list[Movement]:
-    """What ``trace_block`` says that a block moved; raises as ``traced_movements`` does."""
+def frame_movements(txid: str, root: object, coin: str) -> list[Movement]:
+    """What one transaction's call frames moved (callTracer). Raises NodeUnavailableError."""
+    return _movements(txid, _frames(root), coin)
+
+
+def flat_movements(
+    header: Header, traces: object, coin: str, *, txids: Sequence[str]
+) -> dict[str, list[Movement]]:
+    """What ``trace_…`` says that ``txids`` of a block moved, all that it tells of; by txid.
+
+    Raises as ``traced_movements`` does.
+    """
     if not isinstance(traces, list):
         raise NodeUnavailableError("The node sent no list of traces.")
     by_txid: dict[str, list[Any]] = {}
@@ -68,14 +80,11 @@ def flat_movements(header: Header, traces: object, coin: str) -> list[Movement]:
             raise NodeContradictionError(f"A trace is not of block {header.ref.height}.")
         if trace.get("type") != "reward":
             by_txid.setdefault(octets(trace["transactionHash"]).hex(), []).append(trace)
-    if set(by_txid) != set(header.txids):
+    if set(by_txid) != set(txids):
         raise NodeContradictionError(
             f"Block {header.ref.height} and its traces have different transactions."
         )
-    found: list[Movement] = []
-    for txid in header.txids:
-        found += _movements(txid, _flat_frames(by_txid[txid]), coin)
-    return found
+    return {txid: _movements(txid, _flat_frames(by_txid[txid]), coin) for txid in txids}
 
 
 def withdrawal_movements(header: Header, coin: str) -> list[Movement]:

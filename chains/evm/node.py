@@ -12,14 +12,10 @@ from chains.evm.content import EvmBlock
 from chains.evm.deployment import check_deployment, wrong_tokens
 from chains.evm.limits import ProviderLimits
 from chains.evm.logs import COIN_LOGGER, TOPICS, Watched, read_logs
-from chains.evm.native import (
-    flat_movements,
-    top_level_movements,
-    traced_movements,
-    withdrawal_movements,
-)
+from chains.evm.native import top_level_movements, withdrawal_movements
 from chains.evm.rpc import METHOD_NOT_FOUND, EvmRpc, RpcRefusedError, octets, quantity
 from chains.evm.tokens import coin_balances
+from chains.evm.tracing import Traced, Tracer
 from chains.nodes import (
     BlockRef,
     NodeBlindError,
@@ -60,8 +56,8 @@ class EvmNode:
             one.caip19: one.contract for one in assets if one.contract and one.fee_on_transfer
         }
         self._limits = limits or ProviderLimits()
-        self._traces_flat = False
         self._rpc = self._connection(url=url, timeout_s=timeout_s)
+        self._tracer = Tracer(self._rpc)
         self.check_chain()
         if network.factory:
             check_deployment(rpc=self._rpc, network=network)
@@ -216,8 +212,8 @@ class EvmNode:
             # The header admits a log and the node knows none: let the receipts decide (R40).
             logs = self._logs_of_receipts(header)
         said = read_logs(header, logs, self._watched)
-        moved = self._coin_movements(header)
-        return EvmBlock(header, said, moved, self._rpc, self._fee_tokens)
+        traced = self._coin_movements(header)
+        return EvmBlock(header, said, traced, self._rpc, self._fee_tokens)
 
     def _logs_of_receipts(self, header: Header) -> list[Any]:
         return [
@@ -245,20 +241,28 @@ class EvmNode:
             )
         return receipts
 
-    def _coin_movements(self, header: Header) -> list[Movement]:
+    def _coin_movements(self, header: Header) -> Traced:
         coin = self._coin
-        if coin is None:
-            return []
+        if coin is None or self.network.native is NativeMode.BALANCES:
+            return Traced(moved=())
+        moved = withdrawal_movements(header, coin)
         match self.network.native:
-            case NativeMode.BALANCES:
-                return []
             case NativeMode.LOGS:
-                return withdrawal_movements(header, coin)
+                return Traced(moved=moved)
             case NativeMode.CALLS:
-                carried = top_level_movements(self._transactions_of(header), coin)
-                return withdrawal_movements(header, coin) + carried
+                moved += top_level_movements(self._transactions_of(header), coin)
+                return Traced(moved=moved)
             case NativeMode.TRACES:
-                return withdrawal_movements(header, coin) + self._traced(header, coin)
+                return self._traced(header, coin, moved)
+
+    def _traced(self, header: Header, coin: str, moved: list[Movement]) -> Traced:
+        """By traces; of a transaction that cannot be traced, what it carries itself."""
+        traced = self._tracer.trace(header, coin)
+        if traced.untraced:
+            rows = zip(header.txids, self._transactions_of(header), strict=True)
+            some = [row for txid, row in rows if txid in traced.untraced]
+            moved = [*moved, *top_level_movements(some, coin)]
+        return Traced(moved=[*moved, *traced.moved], untraced=traced.untraced)
 
     def _transactions_of(self, header: Header) -> Sequence[Any]:
         rows: Sequence[Any] = header.raw["transactions"]
@@ -268,24 +272,6 @@ class EvmNode:
         if read_header(full).txids != header.txids:
             raise NodeContradictionError(f"Block {header.ref.height} has two sets of transactions.")
         return list(full["transactions"])
-
-    def _traced(self, header: Header, coin: str) -> list[Movement]:
-        """By ``debug_traceBlockByHash``, or by ``trace_block`` where a node has that alone."""
-        if not header.txids:
-            return []
-        if not self._traces_flat:
-            try:
-                traces = self._rpc.call(
-                    "debug_traceBlockByHash", f"0x{header.ref.hash}", {"tracer": "callTracer"}
-                )
-            except RpcRefusedError as error:
-                if error.code != METHOD_NOT_FOUND:
-                    raise
-                self._traces_flat = True
-            else:
-                return traced_movements(header, traces, coin)
-        flat = self._rpc.call("trace_block", hex(header.ref.height))
-        return flat_movements(header, flat, coin)
 
 
 def _watched(network: Network, assets: Sequence[Asset], coin: str | None) -> Watched:

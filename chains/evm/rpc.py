@@ -56,6 +56,10 @@ class RpcRefusedError(NodeUnavailableError):
         self.code = code
 
 
+class UnboundedAnswerError(NodeUnavailableError):
+    """The node's answer takes too long, or is too large."""
+
+
 class _BatchRefusedError(Exception):
     """The node takes no message with so many questions."""
 
@@ -183,7 +187,8 @@ class EvmRpc:
                 raise _BatchRefusedError from None
             raise self._unavailable(method, f"HTTP {status}{REFUSED.get(status, '')}") from None
         except FAILURES as error:
-            raise self._unavailable(method, type(error).__name__) from None
+            failure = self._unavailable(method, type(error).__name__)
+            raise (UnboundedAnswerError(str(failure)) if _had_no_end(error) else failure) from None
 
     def _result(self, method: str, answer: dict[str, Any]) -> Any:  # noqa: ANN401 -- JSON
         error = answer.get("error")
@@ -216,6 +221,15 @@ def _session() -> requests.Session:
     session.mount("http://", _BoundedAdapter())
     session.mount("https://", _BoundedAdapter())
     return session
+
+
+def _had_no_end(error: BaseException | None) -> bool:
+    """Whether an answer was given up for its time or size, however libraries wrapped that."""
+    while error is not None:
+        if isinstance(error, requests.ReadTimeout | EndlessAnswerError):
+            return True
+        error = error.__context__
+    return False
 
 
 def _decoded(raw: bytes) -> Any:  # noqa: ANN401 -- JSON

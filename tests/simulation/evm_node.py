@@ -46,6 +46,8 @@ class ModelEvmRpc:
             "eth_getTransactionReceipt": self._receipt,
             "eth_getTransactionByHash": self._transaction,
             "debug_traceBlockByHash": self._traces,
+            "debug_traceTransaction": self._trace_of,
+            "debug_traceCall": self._traced_call,
         }
 
     def call(self, method: str, *params: Any) -> Any:  # noqa: ANN401 -- JSON
@@ -122,6 +124,18 @@ class ModelEvmRpc:
         return [
             {"txHash": f"0x{tx.txid}", "result": _trace(tx.body, run)} for tx, run in _ran(block)
         ]
+
+    def _trace_of(self, txid: str, _options: object) -> Any:  # noqa: ANN401 -- JSON
+        for block in self._server.best.branch():
+            for tx, run in _ran(block):
+                if tx.txid == txid[2:]:
+                    return _trace(tx.body, run)
+        raise RpcRefusedError("transaction not found", -32000)
+
+    def _traced_call(self, _call: object, at: dict[str, str], _options: object) -> Any:  # noqa: ANN401 -- JSON
+        if self._server.known(at["blockHash"][2:]) is None:
+            raise RpcRefusedError("unknown block", -32000)
+        return {"type": "CALL", "value": "0x0"}
 
 
 def _ran(block: Block) -> list[tuple[Tx, Run]]:
