@@ -1,8 +1,8 @@
 """Bring invoices and the ledger in line with what the chains did.
 
 Cursor, invoices, ledger entries and events of one batch move in one transaction. Locks, in this
-order: the network's cursor, the invoices by id, new accounts by code and beneficiary, then each
-invoice's demand in the ledger. Each invoice has a savepoint: what cannot be applied is set apart,
+order: the network's cursor, the invoices by id, the shops' books by name, new accounts by code and
+beneficiary. Each invoice has a savepoint: what cannot be applied is set apart,
 and everything else goes on.
 """
 
@@ -29,7 +29,7 @@ from merchants.outbox import record_event
 from merchants.quarantine import release, set_apart, set_apart_now
 from merchants.states import Status, move
 from settlement.entries import Receipt, Received, allocate, book_receipts, reverse_receipts
-from settlement.ledger import open_accounts
+from settlement.ledger import lock_beneficiaries, open_accounts
 
 BATCHES_MAX: Final = 100
 """One call's bound; the next beat goes on where it stopped."""
@@ -92,7 +92,9 @@ def _apply_all(facts: Sequence[TransferFact]) -> set[UUID]:
     ids = [pk for pk in map(_invoice_id, by_reference) if pk is not None]
     rows = Invoice.objects.select_for_update().filter(pk__in=ids).order_by("pk")
     invoices = {str(invoice.pk): invoice for invoice in rows}
-    open_accounts(beneficiaries={str(invoice.shop_id) for invoice in invoices.values()})
+    shops = {str(invoice.shop_id) for invoice in invoices.values()}
+    lock_beneficiaries(shops)
+    open_accounts(beneficiaries=shops)
     now = database_now()
     applied: list[TransferFact] = []
     for reference in sorted(by_reference):
@@ -193,11 +195,12 @@ def _book(
     taken: Sequence[InvoicePayment],
     now: datetime,
 ) -> None:
-    demand, quotes = str(invoice.pk), {one.asset: one.quote_id for one in invoice.options.all()}
+    quotes = {one.asset: one.quote_id for one in invoice.options.all()}
+    shop = str(invoice.shop_id)
     if taken:
         sources = [one.identity for one in taken]
         reverse_receipts(
-            demand=demand, sources=sources, reason="chain reorganised", effective_at=now
+            beneficiary=shop, sources=sources, reason="chain reorganised", effective_at=now
         )
     if came:
         receipts = [
@@ -209,12 +212,7 @@ def _book(
             )
             for one in came
         ]
-        book_receipts(
-            demand=demand,
-            beneficiary=str(invoice.shop_id),
-            receipts=receipts,
-            effective_at=now,
-        )
+        book_receipts(demand=str(invoice.pk), beneficiary=shop, receipts=receipts, effective_at=now)
     for payment in came:
         payment.booked = True
     for payment in taken:

@@ -18,6 +18,7 @@ from django.db.models import Count, Sum
 
 from settlement.accounts import (
     COINS_HELD,
+    COINS_OUTSIDE,
     MERCHANT_PAYABLE,
     OVERPAYMENTS,
     ROUNDING,
@@ -30,19 +31,29 @@ from settlement.ledger import (
     LedgerError,
     Line,
     SourceConflictError,
-    lock_demand,
+    lock_beneficiaries,
     post_entries,
     reverse_entries,
     standing_entries,
 )
 from settlement.models import JournalEntry, Posting, Quote
 from settlement.money import exact_int, worth_exact, worth_of_one_step
+from settlement.receivables import with_receivable
 
 ALLOCATED: Final[Mapping[str, AccountCode]] = {
     account.code: account
-    for account in (COINS_HELD, MERCHANT_PAYABLE, UNSETTLED_RECEIPTS, OVERPAYMENTS, ROUNDING)
+    for account in (
+        COINS_HELD,
+        COINS_OUTSIDE,
+        MERCHANT_PAYABLE,
+        UNSETTLED_RECEIPTS,
+        OVERPAYMENTS,
+        ROUNDING,
+    )
 }
 """The accounts that a demand's allocation speaks of."""
+CHAINS_WORD: Final = ("receipt", "reversal", "allocation")
+"""Entries that follow from what stands on chain; fees and refunds of a demand do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +103,7 @@ def book_receipts(
     ``allocate``, inside the transaction that settles the invoice. Raises SourceConflictError when
     a source was booked with other figures, LedgerError for a quote that is not there, TypeError.
     """
-    lock_demand(demand)
+    lock_beneficiaries([beneficiary])
     quotes = _quotes({one.quote_id for one in receipts if one.quote_id is not None})
     sources = [one.source for one in receipts]
     standing = {entry.subject: entry for entry in standing_entries(subjects=sources)}
@@ -122,13 +133,13 @@ def book_receipts(
 
 
 def reverse_receipts(
-    *, demand: str, sources: Collection[str], reason: str, effective_at: datetime
+    *, beneficiary: str, sources: Collection[str], reason: str, effective_at: datetime
 ) -> int:
     """Undo receipts that the chain took back, by mirrored entries; return how many stood.
 
     Call ``allocate`` afterwards.
     """
-    lock_demand(demand)
+    lock_beneficiaries([beneficiary])
     return len(reverse_entries(subjects=sources, reason=reason, effective_at=effective_at))
 
 
@@ -145,14 +156,11 @@ def allocate(
     ``received`` names every quote of the demand, with all that stands on it now. Raises
     LedgerError for a quote that is not there, TypeError.
     """
-    lock_demand(demand)
+    lock_beneficiaries([beneficiary])
     quotes = _quotes({one.quote_id for one in received})
     allocation = allocation_of(amount_tiyn=amount_tiyn, received=received, quotes=quotes)
     wanted = _lines_wanted(allocation, received, quotes, beneficiary)
     lines = _sums([*wanted, *_lines_undone(demand, {quote.asset for quote in quotes.values()})])
-    if len(lines) == 1:
-        # Dust worth nothing yet: the coins are held, and an entry has two lines.
-        lines.append(Line(account=UNSETTLED_RECEIPTS, beneficiary=beneficiary, amount_tiyn=0))
     if lines:
         number = JournalEntry.objects.filter(subject=demand).count() + 1
         entry = Entry(
@@ -163,7 +171,7 @@ def allocate(
             lines=lines,
             effective_at=effective_at,
         )
-        post_entries([entry])
+        post_entries(with_receivable(entry, beneficiary=beneficiary))
     return allocation
 
 
@@ -224,16 +232,17 @@ def _lines_wanted(
         quote, before, quantity = quotes[one.quote_id], floor(worth), one.on_time + one.late
         worth += _worth(quote, quantity)
         cost_tiyn = floor(worth) - before
-        lines.append(
-            Line(account=COINS_HELD, amount_tiyn=cost_tiyn, asset=quote.asset, quantity=quantity)
-        )
+        lines += [
+            Line(account=COINS_HELD, amount_tiyn=cost_tiyn, asset=quote.asset, quantity=quantity),
+            Line(account=COINS_OUTSIDE, amount_tiyn=0, asset=quote.asset, quantity=-quantity),
+        ]
     return lines
 
 
 def _lines_undone(demand: str, assets: Collection[str]) -> list[Line]:
     """The mirror of what the demand's accounts hold; coins without a quote are left alone."""
     rows = (
-        Posting.objects.filter(entry__demand=demand)
+        Posting.objects.filter(entry__demand=demand, entry__kind__in=CHAINS_WORD)
         .values("account__code", "account__beneficiary", "asset")
         .annotate(tiyn=Sum("amount_tiyn"), units=Sum("quantity"))
         .order_by("account__code", "account__beneficiary", "asset")
@@ -274,7 +283,7 @@ def _sums(lines: Sequence[Line]) -> list[Line]:
 
 
 def _lines_of(receipt: Receipt, quote: Quote | None, beneficiary: str) -> list[Line]:
-    """A receipt's own two lines; none when it is worth less than a tiyn."""
+    """A receipt's own lines; none when it is worth less than a tiyn."""
     worth_tiyn = floor(_worth(quote, receipt.quantity)) if quote else 0
     if quote and not worth_tiyn:
         return []
@@ -284,17 +293,20 @@ def _lines_of(receipt: Receipt, quote: Quote | None, beneficiary: str) -> list[L
         asset=receipt.asset,
         quantity=receipt.quantity,
     )
-    if quote:
-        against = Line(account=UNSETTLED_RECEIPTS, beneficiary=beneficiary, amount_tiyn=-worth_tiyn)
-    else:
-        against = Line(
+    if not quote:
+        owed = Line(
             account=UNIDENTIFIED,
             beneficiary=beneficiary,
             amount_tiyn=0,
             asset=receipt.asset,
             quantity=-receipt.quantity,
         )
-    return [held, against]
+        return [held, owed]
+    owed = Line(account=UNSETTLED_RECEIPTS, beneficiary=beneficiary, amount_tiyn=-worth_tiyn)
+    outside = Line(
+        account=COINS_OUTSIDE, amount_tiyn=0, asset=receipt.asset, quantity=-receipt.quantity
+    )
+    return [held, owed, outside]
 
 
 def _check_same(entry: JournalEntry, receipt: Receipt, beneficiary: str) -> None:

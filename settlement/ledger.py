@@ -1,8 +1,9 @@
 """Double entry: entries are posted, reversed and summed here, and nowhere else."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db import connection
@@ -12,13 +13,29 @@ from settlement.accounts import CHART, AccountCode
 from settlement.models import Account, JournalEntry, Posting
 from settlement.money import Tiyn, exact_int
 
+POST: Final = "SELECT settlement_post({})".format(
+    ", ".join(
+        f"%s::{kind}[]"
+        for kind in (
+            *("text",) * 4,
+            *("uuid", "bigint", "text", "timestamptz"),
+            *("integer", "text", "text", "text", "bigint", "text", "numeric"),
+        )
+    )
+)
+"""The one way into the journal (``migrations/posting.sql``)."""
+
 
 class LedgerError(Exception):
     """A booking that the ledger refuses."""
 
 
 class UnbalancedEntryError(LedgerError):
-    """The lines of an entry do not sum to zero tiyn."""
+    """The lines of an entry do not sum to zero, in tiyn or in an asset's base units."""
+
+
+class InsufficientFundsError(LedgerError):
+    """More is asked for than there is (R124)."""
 
 
 class SourceConflictError(LedgerError):
@@ -76,15 +93,19 @@ class TrialBalance:
         return self.total_debit_tiyn - self.total_credit_tiyn
 
 
-def lock_demand(demand: str) -> None:
-    """Let one transaction at a time book for a demand; held until the caller's transaction ends.
+def lock_beneficiaries(names: Collection[str]) -> None:
+    """Let one transaction at a time book for some beneficiaries; held until the caller's ends.
 
-    An advisory lock, because the application's role has no right to lock rows of the ledger.
+    Advisory locks, because the application's role has no right to lock rows of the ledger; taken
+    by name, so that two that lock many at once cannot deadlock. A transaction that books for many
+    locks them all at once, before it posts for the first.
     """
-    if not connection.in_atomic_block:
-        raise LedgerError("An entry is posted inside the transaction that it belongs to.")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 2))", [demand])
+    _lock("SELECT settlement_lock_beneficiaries(%s)", names)
+
+
+def lock_assets(names: Collection[str]) -> None:
+    """Let one transaction at a time move coins of some assets; after the beneficiaries' locks."""
+    _lock("SELECT settlement_lock_assets(%s)", names)
 
 
 def open_accounts(*, beneficiaries: Collection[str]) -> None:
@@ -109,54 +130,48 @@ def open_accounts(*, beneficiaries: Collection[str]) -> None:
     )
 
 
-def post_entries(entries: Sequence[Entry]) -> list[JournalEntry]:
-    """Post balanced entries inside the caller's transaction and return them.
+def post_entries(entries: Sequence[Entry]) -> list[int]:
+    """Post balanced entries inside the caller's transaction, in one round trip; return their ids.
 
+    ``effective_at`` is when it happened. An event of a closed day takes effect on the first open
+    one, an event of a clock ahead of ours now; its true time is kept. Locks the beneficiaries.
     Raises UnbalancedEntryError, TypeError for an amount that is not an int, LedgerError, and
-    IntegrityError when a source was booked by another transaction meanwhile.
+    IntegrityError when a source was booked by another transaction, or for an overdraft.
     """
-    if not connection.in_atomic_block:
-        raise LedgerError("An entry is posted inside the transaction that it belongs to.")
-    for entry in entries:
-        if sum(exact_int(line.amount_tiyn, name="amount_tiyn") for line in entry.lines) != 0:
-            raise UnbalancedEntryError(f"{entry.source}: the lines do not sum to zero")
-    accounts = _accounts(line for entry in entries for line in entry.lines)
-    posted = JournalEntry.objects.bulk_create(
-        JournalEntry(
-            kind=entry.kind,
-            source=entry.source,
-            subject=entry.subject,
-            demand=entry.demand,
-            quote_id=entry.quote_id,
-            reverses_id=entry.reverses_id,
-            memo=entry.memo,
-            effective_at=entry.effective_at,
+    _check_atomic()
+    if not entries:
+        return []
+    lines = [(place, line) for place, one in enumerate(entries, 1) for line in _checked(one)]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            POST,
+            [
+                [one.kind for one in entries],
+                [one.source for one in entries],
+                [one.subject for one in entries],
+                [one.demand for one in entries],
+                [one.quote_id for one in entries],
+                [one.reverses_id for one in entries],
+                [one.memo for one in entries],
+                [one.effective_at for one in entries],
+                [place for place, _line in lines],
+                [line.account.code for _place, line in lines],
+                [line.account.kind.value for _place, line in lines],
+                [line.beneficiary for _place, line in lines],
+                [line.amount_tiyn for _place, line in lines],
+                [line.asset for _place, line in lines],
+                [str(line.quantity) for _place, line in lines],
+            ],
         )
-        for entry in entries
-    )
-    Posting.objects.bulk_create(
-        Posting(
-            entry=row,
-            account=accounts[line.account.code, line.beneficiary],
-            amount_tiyn=line.amount_tiyn,
-            asset=line.asset,
-            quantity=exact_int(line.quantity, name="quantity"),
-        )
-        for row, entry in zip(posted, entries, strict=True)
-        for line in entry.lines
-    )
-    return posted
+        ids: list[int] = cursor.fetchone()[0]
+    return ids
 
 
-def reverse_entries(
-    *, subjects: Collection[str], reason: str, effective_at: datetime
-) -> list[JournalEntry]:
+def reverse_entries(*, subjects: Collection[str], reason: str, effective_at: datetime) -> list[int]:
     """Post the mirrors of some subjects' standing entries; a subject without one has none.
 
-    Call it under the lock of the demand that the entries belong to.
+    Call it under the locks of the beneficiaries that the entries belong to. Returns the ids.
     """
-    standing = standing_entries(subjects=subjects)
-    codes = {one.code: one for one in CHART}
     return post_entries(
         [
             Entry(
@@ -164,24 +179,30 @@ def reverse_entries(
                 source=f"{entry.source} reversed",
                 subject=entry.subject,
                 demand=entry.demand,
-                lines=[
-                    Line(
-                        account=codes[posting.account.code],
-                        beneficiary=posting.account.beneficiary,
-                        amount_tiyn=-posting.amount_tiyn,
-                        asset=posting.asset,
-                        quantity=-int(posting.quantity),
-                    )
-                    for posting in entry.postings.all()
-                ],
+                lines=mirrored(entry),
                 effective_at=effective_at,
                 quote_id=entry.quote_id,
                 reverses_id=entry.pk,
                 memo=reason,
             )
-            for entry in standing
+            for entry in standing_entries(subjects=subjects)
         ]
     )
+
+
+def mirrored(entry: JournalEntry) -> list[Line]:
+    """The lines that undo an entry."""
+    codes = {one.code: one for one in CHART}
+    return [
+        Line(
+            account=codes[posting.account.code],
+            beneficiary=posting.account.beneficiary,
+            amount_tiyn=-posting.amount_tiyn,
+            asset=posting.asset,
+            quantity=-int(posting.quantity),
+        )
+        for posting in entry.postings.all()
+    ]
 
 
 def standing_entries(*, subjects: Collection[str]) -> list[JournalEntry]:
@@ -190,9 +211,44 @@ def standing_entries(*, subjects: Collection[str]) -> list[JournalEntry]:
     return list(rows.prefetch_related("postings__account").order_by("pk"))
 
 
+def moved(
+    *, debit: AccountCode, credit: AccountCode, amount_tiyn: int, beneficiary: str = ""
+) -> list[Line]:
+    """The two lines that move an amount; the beneficiary is for those accounts that have one."""
+    return [
+        Line(
+            account=account,
+            amount_tiyn=tiyn,
+            beneficiary=beneficiary if account.per_beneficiary else "",
+        )
+        for account, tiyn in ((debit, amount_tiyn), (credit, -amount_tiyn))
+    ]
+
+
+def steps_of(subject: str) -> dict[str, JournalEntry]:
+    """The entries about a subject that was booked step by step, by kind, postings included."""
+    rows = JournalEntry.objects.filter(subject=subject).prefetch_related("postings__account")
+    return {entry.kind: entry for entry in rows.order_by("pk")}
+
+
+def amount_on(entry: JournalEntry, account: AccountCode, *, beneficiary: str = "") -> int:
+    """Tiyn that an entry posted to an account, debit positive."""
+    return sum(
+        posting.amount_tiyn
+        for posting in entry.postings.all()
+        if (posting.account.code, posting.account.beneficiary) == (account.code, beneficiary)
+    )
+
+
 def balance_of(account: AccountCode, *, beneficiary: str = "") -> Tiyn:
-    """Return an account's balance in tiyn, debit positive."""
+    """Return an account's balance in tiyn, debit positive.
+
+    A beneficiary's account says it in its newest posting; the gateway's own are summed.
+    """
     postings = Posting.objects.filter(account__code=account.code, account__beneficiary=beneficiary)
+    if account.per_beneficiary:
+        newest = postings.order_by("-pk").values_list("balance_tiyn", flat=True).first()
+        return Tiyn(newest or 0)
     return Tiyn(postings.aggregate(total=Sum("amount_tiyn"))["total"] or 0)
 
 
@@ -222,17 +278,27 @@ def trial_balance() -> TrialBalance:
     )
 
 
-def _accounts(lines: Iterable[Line]) -> dict[tuple[str, str], Account]:
-    """The accounts of some lines by code and beneficiary; opens those that are not there yet."""
-    wanted = set()
-    for line in lines:
+def _lock(statement: str, names: Collection[str]) -> None:
+    _check_atomic()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [list(names)])
+
+
+def _check_atomic() -> None:
+    if not connection.in_atomic_block:
+        raise LedgerError("An entry is posted inside the transaction that it belongs to.")
+
+
+def _checked(entry: Entry) -> Sequence[Line]:
+    """The lines of an entry that fits the chart and balances, in tiyn and in each asset's units."""
+    units: dict[str, int] = {}
+    for line in entry.lines:
         if line.account.per_beneficiary != bool(line.beneficiary):
             raise LedgerError(f"{line.account.code}: the beneficiary does not fit the chart")
-        wanted.add((line.account.code, line.beneficiary))
-    owners = {owner for _code, owner in wanted}
-    rows = Account.objects.filter(beneficiary__in=owners)
-    found = {(row.code, row.beneficiary): row for row in rows}
-    if not wanted <= found.keys():
-        open_accounts(beneficiaries=owners - {""})
-        found = {(row.code, row.beneficiary): row for row in rows.all()}
-    return found
+        exact_int(line.quantity, name="quantity")
+        units[line.asset] = units.get(line.asset, 0) + line.quantity
+    if sum(exact_int(line.amount_tiyn, name="amount_tiyn") for line in entry.lines) != 0:
+        raise UnbalancedEntryError(f"{entry.source}: the lines do not sum to zero")
+    if any(units.values()):
+        raise UnbalancedEntryError(f"{entry.source}: the quantities do not sum to zero")
+    return entry.lines

@@ -8,7 +8,9 @@ import uuid
 from typing import ClassVar
 
 from django.contrib.postgres.functions import TransactionNow
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
+from django.db.models.expressions import RawSQL
 from typing_extensions import override
 
 
@@ -62,7 +64,9 @@ class JournalEntry(models.Model):
 
     ``subject`` names what the event is about: a receipt, its reversal, and its return after a
     second reorganisation share one. ``demand`` names the demand for money that it belongs to, if
-    any: an invoice's receipts and allocations share one.
+    any: an invoice's receipts and allocations share one. ``occurred_at`` is the true time;
+    ``effective_at`` differs from it where the day was closed when the event was learnt.
+    ``booked_xid`` names the transaction that booked it, for the sealer.
     """
 
     kind = models.CharField(max_length=30)
@@ -72,10 +76,18 @@ class JournalEntry(models.Model):
     quote = models.ForeignKey(Quote, models.PROTECT, null=True, related_name="entries")
     reverses = models.OneToOneField("self", models.PROTECT, null=True, related_name="reversed_by")
     memo = models.CharField(max_length=200, blank=True, default="")
+    occurred_at = models.DateTimeField()
     effective_at = models.DateTimeField()
     booked_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    booked_xid = models.BigIntegerField(
+        db_default=RawSQL("(pg_current_xact_id()::text::bigint)", []), editable=False
+    )
 
     class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["booked_xid", "id"], name="entry_booked"),
+            BrinIndex(fields=["effective_at"], name="entry_effective", autosummarize=True),
+        ]
         verbose_name_plural = "journal entries"
 
     @override
@@ -84,17 +96,90 @@ class JournalEntry(models.Model):
 
 
 class Posting(models.Model):
-    """One line of an entry: debits are positive, credits negative."""
+    """One line of an entry: debits are positive, credits negative.
+
+    ``balance_tiyn`` is what a beneficiary's account holds after it; the gateway's own accounts,
+    which all bookings share, keep none.
+    """
 
     entry = models.ForeignKey(JournalEntry, models.PROTECT, related_name="postings")
-    account = models.ForeignKey(Account, models.PROTECT, related_name="postings")
+    account = models.ForeignKey(
+        Account, models.PROTECT, related_name="postings", db_constraint=False, db_index=False
+    )
     amount_tiyn = models.BigIntegerField()
     asset = models.CharField(max_length=120, blank=True, default="", help_text="CAIP-19")
     quantity = models.DecimalField(max_digits=78, decimal_places=0, default=0)
+    balance_tiyn = models.BigIntegerField(null=True)
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["account", "entry"], name="posting_account")]
+        indexes: ClassVar = [models.Index(fields=["account", "id"], name="posting_account")]
 
     @override
     def __str__(self) -> str:
         return f"{self.account_id}: {self.amount_tiyn}"
+
+
+class ClosedDay(models.Model):
+    """A business day, Asia/Almaty, that takes no more entries; ``totals`` as they then stood.
+
+    ``totals`` has, by account and asset, what the days since the last close moved and what the
+    account then held: tiyn and base units, as text.
+    """
+
+    day = models.DateField(unique=True)
+    closed_by = models.CharField(max_length=150)
+    closed_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+    totals = models.JSONField()
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.day}"
+
+
+class Lot(models.Model):
+    """Coins that came to the treasury together, at one cost; first in, first out.
+
+    Lots of an asset lie end to end on a line of base units: this one from ``units_before`` on.
+    """
+
+    entry = models.ForeignKey(JournalEntry, models.PROTECT, related_name="lots")
+    asset = models.CharField(max_length=120, help_text="CAIP-19")
+    units_before = models.DecimalField(max_digits=78, decimal_places=0)
+    units = models.DecimalField(max_digits=78, decimal_places=0)
+    cost_tiyn = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["asset", "units_before"], name="lot_place"),
+            models.CheckConstraint(
+                condition=models.Q(units_before__gte=0, units__gt=0, cost_tiyn__gte=0),
+                name="lot_positive",
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.units} of {self.asset}"
+
+
+class LotUse(models.Model):
+    """Coins that left the treasury together: the next ``units`` on the line of lots."""
+
+    entry = models.ForeignKey(JournalEntry, models.PROTECT, related_name="lot_uses")
+    asset = models.CharField(max_length=120, help_text="CAIP-19")
+    units_before = models.DecimalField(max_digits=78, decimal_places=0)
+    units = models.DecimalField(max_digits=78, decimal_places=0)
+    cost_tiyn = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["asset", "units_before"], name="lot_use_place"),
+            models.CheckConstraint(
+                condition=models.Q(units_before__gte=0, units__gt=0, cost_tiyn__gte=0),
+                name="lot_use_positive",
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.units} of {self.asset}"

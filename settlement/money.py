@@ -1,5 +1,6 @@
 """Tenge in integer tiyn, coins in integer base units, and the one place where they are rounded."""
 
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from math import ceil
@@ -51,3 +52,23 @@ def price_in_tiyn(tenge: Decimal) -> Decimal:
     """Tiyn for one whole coin from a price in tenge, with ``PRICE_TIYN_DIGITS`` digits."""
     with localcontext(prec=60):
         return (tenge * 100).quantize(Decimal(1).scaleb(-PRICE_TIYN_DIGITS))
+
+
+def split(*, amount_tiyn: int, weights: Sequence[int]) -> list[int]:
+    """Split an amount by weights into parts that sum to it (R123): largest remainder.
+
+    Each part is rounded down, and what is left goes, a tiyn each, to the parts that lost most; the
+    earlier of two that lost the same. Raises ValueError, TypeError.
+    """
+    if exact_int(amount_tiyn, name="amount_tiyn") < 0:
+        raise ValueError("amount_tiyn must not be negative")
+    total = sum(exact_int(weight, name="weight") for weight in weights)
+    if total <= 0 or min(weights) < 0:
+        raise ValueError("weights must not be negative, nor all be 0")
+    parts = [amount_tiyn * weight // total for weight in weights]
+    most_lost = sorted(
+        range(len(weights)), key=lambda place: -(amount_tiyn * weights[place] % total)
+    )
+    for place in most_lost[: amount_tiyn - sum(parts)]:
+        parts[place] += 1
+    return parts

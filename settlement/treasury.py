@@ -1,51 +1,83 @@
 """Coins on their way to the treasury, and what the network takes for the journey.
 
-Both are booked once a sweep is final on chain, each once for its transaction: on a chain's final
-part nothing is taken back, so there is no account for what is still on its way.
+A sweep is booked once it is final on chain, once for its transaction; before that it may be booked
+as sent.
 """
 
 from datetime import datetime
-from fractions import Fraction
 from math import ceil
 
-from django.db.models import Sum
-
-from settlement.accounts import COINS_HELD, COINS_IN_TREASURY, GAS_RESERVE, NETWORK_GAS
+from settlement.accounts import (
+    COINS_HELD,
+    COINS_IN_TRANSIT,
+    COINS_IN_TREASURY,
+    GAS_RESERVE,
+    NETWORK_GAS,
+    AccountCode,
+)
+from settlement.coins import Leaving, leaving
 from settlement.ledger import (
     Entry,
     Line,
     SourceConflictError,
-    lock_demand,
+    lock_assets,
     post_entries,
-    standing_entries,
+    steps_of,
 )
-from settlement.models import Posting
+from settlement.lots import add_lot
+from settlement.models import JournalEntry
 from settlement.money import exact_int, price_in_tiyn, worth_exact
 from settlement.rates.sources import Price
 
 
-def book_sweep(*, source: str, asset: str, quantity: int, effective_at: datetime) -> bool:
-    """Book that ``quantity`` base units of an asset moved to the treasury, at their average cost.
+def send_sweep(*, source: str, asset: str, quantity: int, effective_at: datetime) -> bool:
+    """Book that coins held are on their way to the treasury, at their average cost.
 
-    All that is held moves at all that it cost. Coins that the ledger does not hold (yet: a receipt
-    that is booked later brings its cost) move at none. False if it was booked before. Call it
-    inside a transaction. Raises SourceConflictError when ``source`` was booked with another
-    quantity, TypeError, ValueError.
+    Optional: a sweep that nobody watched is booked when it arrives. False if it was booked before.
+    Call it inside a transaction. Raises SourceConflictError, TypeError, ValueError.
     """
-    if exact_int(quantity, name="quantity") <= 0:
-        raise ValueError("quantity must be positive")
-    lock_demand(f"coins held {asset}")
-    if _is_booked(source, quantity):
+    _check_positive(quantity)
+    lock_assets([asset])
+    steps = steps_of(source)
+    if steps:
+        _check_same(next(iter(steps.values())), source, quantity)
         return False
-    cost_tiyn = _cost_tiyn(asset, quantity)
-    lines = [
-        Line(account=COINS_IN_TREASURY, amount_tiyn=cost_tiyn, asset=asset, quantity=quantity),
-        Line(account=COINS_HELD, amount_tiyn=-cost_tiyn, asset=asset, quantity=-quantity),
-    ]
-    entry = Entry(
-        kind="sweep", source=source, subject=source, lines=lines, effective_at=effective_at
-    )
-    post_entries([entry])
+    gone = leaving(account=COINS_HELD, asset=asset, quantity=quantity)
+    _post_move("sweep_sent", source, gone, COINS_IN_TRANSIT, effective_at)
+    return True
+
+
+def cancel_sweep(*, source: str, asset: str, effective_at: datetime) -> bool:
+    """Book that coins on their way did not leave after all; False if nothing is on its way."""
+    lock_assets([asset])
+    steps = steps_of(source)
+    if steps.keys() != {"sweep_sent"}:
+        return False
+    _post_move("sweep_failed", source, _in_transit(steps["sweep_sent"]), COINS_HELD, effective_at)
+    return True
+
+
+def book_sweep(*, source: str, asset: str, quantity: int, effective_at: datetime) -> bool:
+    """Book that ``quantity`` base units of an asset came to the treasury, as one lot.
+
+    They come at what they cost on average; all that is held at all that it cost. Coins that the
+    ledger does not hold (yet: a receipt that is booked later brings its cost) come at none. False
+    if it was booked before. Call it inside a transaction. Raises SourceConflictError when
+    ``source`` was booked with another quantity, TypeError, ValueError.
+    """
+    _check_positive(quantity)
+    lock_assets([asset])
+    steps = steps_of(source)
+    if steps:
+        _check_same(next(iter(steps.values())), source, quantity)
+    if "sweep" in steps:
+        return False
+    if steps.keys() == {"sweep_sent"}:
+        gone = _in_transit(steps["sweep_sent"])
+    else:
+        gone = leaving(account=COINS_HELD, asset=asset, quantity=quantity)
+    entry_id = _post_move("sweep", source, gone, COINS_IN_TREASURY, effective_at)
+    add_lot(entry_id=entry_id, asset=asset, units=quantity, cost_tiyn=gone.cost_tiyn)
     return True
 
 
@@ -64,15 +96,15 @@ def book_sweep_gas(
     transaction. Raises SourceConflictError when ``source`` was booked with another quantity,
     TypeError, ValueError.
     """
-    if exact_int(quantity, name="quantity") <= 0:
-        raise ValueError("quantity must be positive")
-    lock_demand(source)
-    if _is_booked(source, quantity):
+    _check_positive(quantity)
+    lock_assets([asset])
+    if booked := steps_of(source).get("sweep_gas"):
+        _check_same(booked, source, quantity)
         return False
     price_tiyn = price_in_tiyn(price.tenge)
     worth = worth_exact(quantity=quantity, price_tiyn=price_tiyn, decimals=decimals)
     lines = [
-        Line(account=NETWORK_GAS, amount_tiyn=ceil(worth)),
+        Line(account=NETWORK_GAS, amount_tiyn=ceil(worth), asset=asset, quantity=quantity),
         Line(account=GAS_RESERVE, amount_tiyn=-ceil(worth), asset=asset, quantity=-quantity),
     ]
     memo = f"{price.tenge} tenge a coin, {price.source}, {price.observed_at.isoformat()}"
@@ -88,21 +120,38 @@ def book_sweep_gas(
     return True
 
 
-def _is_booked(source: str, quantity: int) -> bool:
-    """Whether ``source`` was booked; raises SourceConflictError for another quantity."""
-    for entry in standing_entries(subjects=[source]):
-        if quantity not in {abs(int(posting.quantity)) for posting in entry.postings.all()}:
-            raise SourceConflictError(f"{source} was booked before with another quantity")
-        return True
-    return False
-
-
-def _cost_tiyn(asset: str, quantity: int) -> int:
-    """What ``quantity`` of what is held cost on average, rounded down; all of it costs all."""
-    held = Posting.objects.filter(account__code=COINS_HELD.code, asset=asset).aggregate(
-        units=Sum("quantity"), tiyn=Sum("amount_tiyn")
+def _post_move(
+    kind: str, source: str, gone: Leaving, to: AccountCode, effective_at: datetime
+) -> int:
+    came = Line(account=to, amount_tiyn=gone.cost_tiyn, asset=gone.asset, quantity=gone.quantity)
+    entry = Entry(
+        kind=kind,
+        source=source if kind == "sweep" else f"{source} {kind}",
+        subject=source,
+        lines=[came, gone.line],
+        effective_at=effective_at,
     )
-    units, tiyn = int(held["units"] or 0), int(held["tiyn"] or 0)
-    if tiyn <= 0 or units <= 0:
-        return 0
-    return tiyn if quantity >= units else int(Fraction(tiyn * quantity, units))
+    [entry_id] = post_entries([entry])
+    return entry_id
+
+
+def _in_transit(sent: JournalEntry) -> Leaving:
+    """The coins of a sweep that was sent."""
+    on_the_way = next(one for one in sent.postings.all() if one.quantity > 0)
+    return Leaving(
+        account=COINS_IN_TRANSIT,
+        asset=on_the_way.asset,
+        quantity=int(on_the_way.quantity),
+        cost_tiyn=on_the_way.amount_tiyn,
+    )
+
+
+def _check_positive(quantity: int) -> None:
+    if exact_int(quantity, name="quantity") <= 0:
+        raise ValueError("quantity must be positive")
+
+
+def _check_same(entry: JournalEntry, source: str, quantity: int) -> None:
+    """Raise SourceConflictError where an entry was booked with another quantity."""
+    if quantity not in {abs(int(posting.quantity)) for posting in entry.postings.all()}:
+        raise SourceConflictError(f"{source} was booked before with another quantity")

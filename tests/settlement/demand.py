@@ -69,7 +69,7 @@ class Demand:
         self.standing |= come or {}
         self.standing = {key: one for key, one in self.standing.items() if key not in set(gone)}
         reverse_receipts(
-            demand=self.name, sources=list(gone), reason="reorganised", effective_at=NOW
+            beneficiary=self.beneficiary, sources=list(gone), reason="gone", effective_at=NOW
         )
         book_receipts(
             demand=self.name,

@@ -8,10 +8,22 @@ from pathlib import Path
 import pytest
 from django.db import transaction
 
+from settlement.accounts import (
+    COINS_HELD,
+    MERCHANT_PAYABLE,
+    OVERPAYMENTS,
+    UNIDENTIFIED,
+    AccountCode,
+)
+from settlement.conversions import Fill, book_fill, book_withdrawal
+from settlement.fees import charge_fee
 from settlement.models import Posting
+from settlement.payout_entries import book_payout, confirm_payout, return_payout
 from settlement.rates.sources import FixedSource, Price
-from settlement.treasury import book_sweep, book_sweep_gas
-from tests.settlement.demand import ETH, NOW, USDT, Coins, Demand
+from settlement.refund_entries import Coins as SentCoins
+from settlement.refund_entries import Refund, approve_refund, book_refund_sent, cancel_refund
+from settlement.treasury import book_sweep, book_sweep_gas, send_sweep
+from tests.settlement.demand import BTC, ETH, NOW, USDT, Coins, Demand
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/ledger.md").read_text()
 PRICES = FixedSource({"BTC": Decimal(45_000_000), "USDT": Decimal(475)})
@@ -58,6 +70,157 @@ def swept_to_the_treasury(demand: Demand) -> None:
         book_sweep(source="tx/moved", asset=USDT.caip19, quantity=9_473_685, effective_at=NOW)
 
 
+def sweep_on_the_way(demand: Demand) -> None:
+    demand.receive("USDT", 9_473_685)
+    with transaction.atomic():
+        send_sweep(source="tx/moved", asset=USDT.caip19, quantity=9_473_685, effective_at=NOW)
+        book_sweep(source="tx/moved", asset=USDT.caip19, quantity=9_473_685, effective_at=NOW)
+
+
+def fee(demand: Demand) -> None:
+    demand.receive("BTC", 10_000)
+    charge(demand, 450_000)
+
+
+def fee_of_a_payment_that_was_taken_back(demand: Demand) -> None:
+    fee(demand)
+    demand.take_back("tx/out:0")
+    charge(demand, 0)
+
+
+@transaction.atomic
+def charge(demand: Demand, payable_tiyn: int) -> None:
+    charge_fee(
+        demand=demand.name,
+        beneficiary=demand.beneficiary,
+        payable_tiyn=payable_tiyn,
+        fee_basis_points=125,
+        effective_at=NOW,
+    )
+
+
+def sold_at_an_exchange(demand: Demand) -> None:
+    demand.receive("USDT", 9_473_685)
+    with transaction.atomic():
+        book_sweep(source="one", asset=USDT.caip19, quantity=4_000_000, effective_at=NOW)
+        book_sweep(source="two", asset=USDT.caip19, quantity=5_473_685, effective_at=NOW)
+        fill = Fill(
+            source="exchange/fill:1",
+            asset=USDT.caip19,
+            quantity=6_000_000,
+            proceeds_tiyn=288_000,
+            fee_tiyn=288,
+        )
+        book_fill(fill, effective_at=NOW)
+        book_withdrawal(source="exchange/out:1", amount_tiyn=287_000, effective_at=NOW)
+
+
+def bitcoin_for_dollars(demand: Demand) -> None:
+    demand.receive("BTC", 10_000)
+    with transaction.atomic():
+        book_sweep(source="one", asset=BTC.caip19, quantity=10_000, effective_at=NOW)
+        fill = Fill(
+            source="exchange/fill:1",
+            asset=BTC.caip19,
+            quantity=10_000,
+            proceeds_tiyn=447_500,
+            fee_tiyn=475,
+            bought_asset=USDT.caip19,
+            bought_quantity=9_410_000,
+        )
+        book_fill(fill, effective_at=NOW)
+
+
+def refund_of(demand: Demand, account: AccountCode, amount_tiyn: int) -> Refund:
+    return Refund(
+        source="refund:1",
+        demand=demand.name,
+        beneficiary=demand.beneficiary,
+        taken_from=account,
+        amount_tiyn=amount_tiyn,
+    )
+
+
+def refunded(demand: Demand) -> None:
+    demand.receive("BTC", 10_000)
+    with transaction.atomic():
+        approve_refund(refund_of(demand, MERCHANT_PAYABLE, 180_000), effective_at=NOW)
+        coins = SentCoins(paid_from=COINS_HELD, asset=BTC.caip19, quantity=4_100, fee_quantity=200)
+        book_refund_sent(
+            source="refund:1", beneficiary=demand.beneficiary, coins=coins, effective_at=NOW
+        )
+
+
+def refund_cancelled(demand: Demand) -> None:
+    demand.receive("BTC", 11_000)
+    with transaction.atomic():
+        approve_refund(refund_of(demand, OVERPAYMENTS, 45_000), effective_at=NOW)
+        cancel_refund(
+            source="refund:1",
+            beneficiary=demand.beneficiary,
+            reason="no address given",
+            effective_at=NOW,
+        )
+
+
+def coins_without_a_price_refunded(demand: Demand) -> None:
+    demand.receive("ETH", 5 * 10**17)
+    refund = Refund(
+        source="refund:1",
+        demand=demand.name,
+        beneficiary=demand.beneficiary,
+        taken_from=UNIDENTIFIED,
+        asset=ETH.caip19,
+        quantity=5 * 10**17,
+    )
+    coins = SentCoins(paid_from=COINS_HELD, asset=ETH.caip19, quantity=5 * 10**17)
+    with transaction.atomic():
+        approve_refund(refund, effective_at=NOW)
+        book_refund_sent(
+            source="refund:1", beneficiary=demand.beneficiary, coins=coins, effective_at=NOW
+        )
+
+
+@transaction.atomic
+def pay_out(demand: Demand, amount_tiyn: int = 450_000) -> None:
+    book_payout(
+        source="payout:1",
+        beneficiary=demand.beneficiary,
+        amount_tiyn=amount_tiyn,
+        effective_at=NOW,
+    )
+
+
+@transaction.atomic
+def confirm(demand: Demand) -> None:
+    confirm_payout(source="payout:1", beneficiary=demand.beneficiary, effective_at=NOW)
+
+
+def paid_out(demand: Demand) -> None:
+    demand.receive("BTC", 10_000)
+    pay_out(demand)
+    confirm(demand)
+
+
+@transaction.atomic
+def payout_returned(demand: Demand) -> None:
+    paid_out(demand)
+    return_payout(
+        source="payout:1",
+        beneficiary=demand.beneficiary,
+        reason="account closed",
+        effective_at=NOW,
+    )
+
+
+def taken_back_after_the_payout(demand: Demand) -> None:
+    demand.receive("BTC", 10_000)
+    pay_out(demand, 300_000)
+    demand.take_back("tx/out:0")
+    later = Demand(name="later", rates=PRICES)
+    later.receive("BTC", 10_000, source="later")
+
+
 EXAMPLES: dict[str, Callable[[Demand], None]] = {
     "Paid exactly": paid_exactly,
     "Paid in two parts": paid_in_two_parts,
@@ -65,7 +228,18 @@ EXAMPLES: dict[str, Callable[[Demand], None]] = {
     "Paid too late": paid_too_late,
     "Dust": dust,
     "A coin without a price": a_coin_without_a_price,
+    "Fee": fee,
+    "The fee of a payment that is taken back": fee_of_a_payment_that_was_taken_back,
     "Swept to the treasury": swept_to_the_treasury,
+    "On its way to the treasury": sweep_on_the_way,
+    "Sold at an exchange": sold_at_an_exchange,
+    "Bitcoin sold for a stablecoin": bitcoin_for_dollars,
+    "Refunded": refunded,
+    "A refund that is cancelled": refund_cancelled,
+    "Coins without a price, refunded": coins_without_a_price_refunded,
+    "Paid out": paid_out,
+    "A payout that comes back": payout_returned,
+    "Taken back after the payout": taken_back_after_the_payout,
 }
 
 

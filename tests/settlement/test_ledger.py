@@ -2,27 +2,39 @@
 
 import threading
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, OperationalError, ProgrammingError, connection, transaction
 
 from settlement.accounts import CHART, COINS_HELD, MERCHANT_PAYABLE, ROUNDING
+from settlement.conversions import Fill, book_fill
+from settlement.days import close_day
 from settlement.ledger import (
     Entry,
     LedgerError,
     Line,
     UnbalancedEntryError,
     balance_of,
-    lock_demand,
+    lock_beneficiaries,
     open_accounts,
     post_entries,
 )
 from settlement.models import Account, JournalEntry, Posting
+from settlement.treasury import book_sweep
 from tests.conftest import become_the_app
-from tests.settlement.demand import NOW, Demand
+from tests.settlement.demand import BTC, NOW, Demand
 
-LEDGER = ["settlement_posting", "settlement_journalentry", "settlement_quote", "settlement_account"]
+LEDGER = [
+    "settlement_posting",
+    "settlement_journalentry",
+    "settlement_quote",
+    "settlement_account",
+    "settlement_closedday",
+    "settlement_lot",
+    "settlement_lotuse",
+]
 
 
 def entry(*lines: Line) -> Entry:
@@ -54,15 +66,18 @@ def test_nothing_is_posted_or_locked_outside_a_transaction(committed: None) -> N
     with pytest.raises(LedgerError, match="inside the transaction"):
         post_entries([entry(*lines)])
     with pytest.raises(LedgerError, match="inside the transaction"):
-        lock_demand("x")
+        lock_beneficiaries(["x"])
 
 
 @transaction.atomic
 def write_by_hand(*amounts_tiyn: int) -> None:
     account = Posting.objects.all()[0].account
-    row = JournalEntry.objects.create(kind="t", source="s", subject="s", effective_at=NOW)
-    for amount_tiyn in amounts_tiyn:
-        Posting.objects.create(entry=row, account=account, amount_tiyn=amount_tiyn)
+    row = JournalEntry.objects.create(
+        kind="t", source="s", subject="s", occurred_at=NOW, effective_at=NOW
+    )
+    Posting.objects.bulk_create(
+        Posting(entry=row, account=account, amount_tiyn=one) for one in amounts_tiyn
+    )
 
 
 def test_the_database_refuses_an_unbalanced_entry(committed: None, app_role: None) -> None:
@@ -89,6 +104,11 @@ def test_a_closed_entry_takes_no_more_postings(committed: None, app_role: None) 
 def test_facts_are_never_changed(table: str, statement: str) -> None:
     """Not even by the tables' owner."""
     Demand().receive("BTC", 10_000)
+    with transaction.atomic():
+        book_sweep(source="tx", asset=BTC.caip19, quantity=10_000, effective_at=NOW)
+        fill = Fill(source="fill", asset=BTC.caip19, quantity=1, proceeds_tiyn=45)
+        book_fill(fill, effective_at=NOW)
+    close_day(day=date(2020, 1, 1), closed_by="Aigul")
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         with pytest.raises(IntegrityError, match="is refused"):
@@ -210,3 +230,56 @@ def test_accounts_are_opened_in_one_order(committed: None) -> None:
     shared = [one for one in CHART if not one.per_beneficiary]
     each = len(CHART) - len(shared)
     assert Account.objects.count() == len(names) * each + len(shared)
+
+
+def post_by_hand(account: Account, tiyn: int, balance_tiyn: int | None, units: int = 0) -> None:
+    """Write an entry past the function that posts, as any writer could."""
+    open_accounts(beneficiaries=[])
+    rounding = Account.objects.get(code="rounding")
+    with transaction.atomic():
+        row = JournalEntry.objects.create(
+            kind="t", source="s", subject="s", occurred_at=NOW, effective_at=NOW
+        )
+        Posting.objects.bulk_create(
+            [
+                Posting(
+                    entry=row,
+                    account=account,
+                    amount_tiyn=tiyn,
+                    asset="x",
+                    quantity=units,
+                    balance_tiyn=balance_tiyn,
+                ),
+                Posting(entry=row, account=rounding, amount_tiyn=-tiyn, asset="x"),
+            ]
+        )
+
+
+@pytest.mark.case("R124")
+@pytest.mark.parametrize("balance_tiyn", [None, 0, -450_000, -449_994, 5])
+def test_a_balance_that_does_not_go_on_is_refused(
+    committed: None, app_role: None, balance_tiyn: int | None
+) -> None:
+    Demand().receive("BTC", 10_000)
+    payable = Account.objects.get(code="merchant_payable")
+    with pytest.raises(IntegrityError, match="does not go on"):
+        post_by_hand(payable, 5, balance_tiyn)
+    post_by_hand(payable, 5, -449_995)
+
+
+def test_a_shared_account_keeps_no_balance(committed: None, app_role: None) -> None:
+    Demand().receive("BTC", 10_000)
+    with pytest.raises(IntegrityError, match="does not go on"):
+        post_by_hand(Account.objects.get(code="coins_held"), 5, 450_005)
+
+
+def test_quantities_balance_by_the_databases_word(committed: None, app_role: None) -> None:
+    Demand().receive("BTC", 10_000)
+    with pytest.raises(IntegrityError, match="out of balance by some x"):
+        post_by_hand(Account.objects.get(code="coins_held"), 5, None, units=1)
+
+
+def test_a_posting_needs_an_account(committed: None, app_role: None) -> None:
+    Demand().receive("BTC", 10_000)
+    with pytest.raises(IntegrityError, match="no account 987"):
+        post_by_hand(Account(pk=987), 5, None)

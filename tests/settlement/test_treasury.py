@@ -21,7 +21,7 @@ PRICE = Price(tenge=Decimal("1512345.67"), source="fixed", observed_at=NOW)
 def hold(quantity: int, cost_tiyn: int, source: str = "receipt") -> None:
     lines = [
         Line(account=COINS_HELD, amount_tiyn=cost_tiyn, asset=USDT.caip19, quantity=quantity),
-        Line(account=NETWORK_GAS, amount_tiyn=-cost_tiyn),
+        Line(account=NETWORK_GAS, amount_tiyn=-cost_tiyn, asset=USDT.caip19, quantity=-quantity),
     ]
     entry = Entry(kind="test", source=source, subject=source, lines=lines, effective_at=NOW)
     post_entries([entry])

@@ -1,0 +1,71 @@
+"""Business days, Asia/Almaty: a closed one takes no more entries, and keeps its totals (R120)."""
+
+from datetime import date
+from typing import Final
+
+from django.db import connection, transaction
+
+from settlement.ledger import LedgerError
+from settlement.models import ClosedDay
+
+TOTALS: Final = """
+    SELECT a.code, p.asset, sum(p.amount_tiyn)::text, sum(p.quantity)::text
+    FROM settlement_posting p
+    JOIN settlement_journalentry e ON e.id = p.entry_id
+    JOIN settlement_account a ON a.id = p.account_id
+    WHERE e.effective_at >= settlement_first_open_moment()
+      AND e.effective_at < (%s::date + 1)::timestamp AT TIME ZONE 'Asia/Almaty'
+    GROUP BY a.code, p.asset ORDER BY a.code, p.asset
+"""
+
+
+class DayError(LedgerError):
+    """A day that cannot be closed."""
+
+
+@transaction.atomic
+def close_day(*, day: date, closed_by: str) -> ClosedDay:
+    """Close a day, and every day before it that is open; keep what they moved and what stands.
+
+    Waits until nobody books, and lets nobody book meanwhile. Raises DayError for a day that is
+    closed already, or is not over in Almaty.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(4, 1)")
+        cursor.execute("SELECT (clock_timestamp() AT TIME ZONE 'Asia/Almaty')::date")
+        today = cursor.fetchone()[0]
+        last = ClosedDay.objects.order_by("-day").first()
+        if day >= today or (last is not None and day <= last.day):
+            raise DayError(f"{day} is closed already, or not over")
+        cursor.execute(TOTALS, [day])
+        moved = {(code, asset): (tiyn, units) for code, asset, tiyn, units in cursor.fetchall()}
+    return ClosedDay.objects.create(
+        day=day, closed_by=closed_by, totals=_totals(last.totals if last else [], moved)
+    )
+
+
+def last_closed_day() -> date | None:
+    """The newest closed day; None while none is."""
+    return ClosedDay.objects.order_by("-day").values_list("day", flat=True).first()
+
+
+def _totals(
+    before: list[dict[str, str]], moved: dict[tuple[str, str], tuple[str, str]]
+) -> list[dict[str, str]]:
+    """What each account and asset held before, and what moved, as totals after."""
+    held = {(one["account"], one["asset"]): (one["tiyn"], one["units"]) for one in before}
+    totals = []
+    for key in sorted(held.keys() | moved.keys()):
+        tiyn, units = held.get(key, ("0", "0"))
+        moved_tiyn, moved_units = moved.get(key, ("0", "0"))
+        totals.append(
+            {
+                "account": key[0],
+                "asset": key[1],
+                "moved_tiyn": moved_tiyn,
+                "moved_units": moved_units,
+                "tiyn": str(int(tiyn) + int(moved_tiyn)),
+                "units": str(int(units) + int(moved_units)),
+            }
+        )
+    return totals
