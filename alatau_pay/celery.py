@@ -48,5 +48,6 @@ app.conf.update(
         },
         "expire invoices": {"task": "alatau_pay.pipeline.expire_invoices", "schedule": 5.0},
         "follow sweeps": {"task": "alatau_pay.pipeline.follow_all_sweeps", "schedule": 15.0},
+        "seal the journal": {"task": "alatau_pay.pipeline.seal_entries", "schedule": 10.0},
     },
 )

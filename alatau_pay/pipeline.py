@@ -6,6 +6,7 @@
     expire_invoices      beat, every 5 s
     follow_all_sweeps    beat, every 15 s
       follow_sweeps      sweeps of one network: sent again, replaced, or ended and in the ledger
+    seal_entries         beat, every 10 s: a hash chain over the journal, behind its writers
 
 A task loads, calls one function and asks for the next step. Each may run twice, at once, late or
 never: the functions behind them read what is due from the database and are idempotent.
@@ -39,6 +40,7 @@ from chains.scanning import scan_network as scan
 from merchants.expiring import expire_invoices as expire
 from merchants.settling import apply_transfers as apply_changes
 from merchants.settling import networks_applied
+from settlement.sealing import seal_entries as seal
 
 log = structlog.get_logger(__name__)
 
@@ -186,3 +188,9 @@ def follow_sweeps(caip2: str) -> None:
         follow_and_book(network=network, nodes=node_for(network))
     except NodeError as error:
         log.warning("sweeps not followed", network=caip2, error=str(error))
+
+
+@shared_task(expires=EXPIRES_S)
+def seal_entries() -> None:
+    """Seal the journal's entries that no transaction can come before any more."""
+    seal()

@@ -8,15 +8,17 @@ from django.db import connection, transaction
 from settlement.ledger import LedgerError
 from settlement.models import ClosedDay
 
-TOTALS: Final = """
+MOVED: Final = """
     SELECT a.code, p.asset, sum(p.amount_tiyn)::text, sum(p.quantity)::text
     FROM settlement_posting p
     JOIN settlement_journalentry e ON e.id = p.entry_id
     JOIN settlement_account a ON a.id = p.account_id
-    WHERE e.effective_at >= settlement_first_open_moment()
-      AND e.effective_at < (%s::date + 1)::timestamp AT TIME ZONE 'Asia/Almaty'
-    GROUP BY a.code, p.asset ORDER BY a.code, p.asset
+    WHERE e.effective_at < (%s::date + 1)::timestamp AT TIME ZONE 'Asia/Almaty'
+      AND e.effective_at >= coalesce((%s::date + 1)::timestamp AT TIME ZONE 'Asia/Almaty',
+                                     '-infinity')
+    GROUP BY a.code, p.asset
 """
+"""What each account and asset moved up to a day, after another or from the beginning."""
 
 
 class DayError(LedgerError):
@@ -37,10 +39,10 @@ def close_day(*, day: date, closed_by: str) -> ClosedDay:
         last = ClosedDay.objects.order_by("-day").first()
         if day >= today or (last is not None and day <= last.day):
             raise DayError(f"{day} is closed already, or not over")
-        cursor.execute(TOTALS, [day])
+        cursor.execute(MOVED, [day, last.day if last else None])
         moved = {(code, asset): (tiyn, units) for code, asset, tiyn, units in cursor.fetchall()}
     return ClosedDay.objects.create(
-        day=day, closed_by=closed_by, totals=_totals(last.totals if last else [], moved)
+        day=day, closed_by=closed_by, totals=totals_after(last.totals if last else [], moved)
     )
 
 
@@ -49,7 +51,7 @@ def last_closed_day() -> date | None:
     return ClosedDay.objects.order_by("-day").values_list("day", flat=True).first()
 
 
-def _totals(
+def totals_after(
     before: list[dict[str, str]], moved: dict[tuple[str, str], tuple[str, str]]
 ) -> list[dict[str, str]]:
     """What each account and asset held before, and what moved, as totals after."""

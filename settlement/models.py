@@ -183,3 +183,21 @@ class LotUse(models.Model):
     @override
     def __str__(self) -> str:
         return f"{self.units} of {self.asset}"
+
+
+class SealedEntry(models.Model):
+    """One link of the chain: an entry's hash, and the chain's hash with it.
+
+    ``entry_id`` is no foreign key: the link stays when the entry is gone.
+    """
+
+    sequence = models.BigIntegerField(primary_key=True)
+    entry_id = models.BigIntegerField(unique=True)
+    booked_xid = models.BigIntegerField()
+    entry_hash = models.BinaryField(max_length=32)
+    chain_hash = models.BinaryField(max_length=32)
+    sealed_at = models.DateTimeField(db_default=TransactionNow(), editable=False)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.sequence}: {self.entry_id}"

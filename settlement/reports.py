@@ -2,6 +2,7 @@
 
 from settlement.formats import tenge_in_column
 from settlement.ledger import TrialBalance
+from settlement.verifying import Verification
 
 
 def render_trial_balance(balance: TrialBalance) -> str:
@@ -17,6 +18,27 @@ def render_trial_balance(balance: TrialBalance) -> str:
         f"{'Total':44}{_side(balance.total_debit_tiyn):>16}{_side(balance.total_credit_tiyn):>16}",
         f"{'Difference':44}{tenge_in_column(balance.difference_tiyn, 'kk'):>32}",
     ]
+    return "\n".join(lines)
+
+
+def render_verification(verification: Verification) -> str:
+    """Return up to where the chain is sealed, and each row that is not as it was sealed."""
+    if verification.sealed:
+        end = f"entry {verification.entry_id} at {verification.sealed_at:%Y-%m-%d %H:%M:%S} UTC"
+        lines = [
+            f"Sealed: {verification.sealed} entries, up to {end}",
+            f"Anchor: {verification.sealed}:{verification.chain_hash}",
+        ]
+    else:
+        lines = ["Nothing is sealed."]
+    if verification.waiting:
+        lines.append(
+            f"Waiting to be sealed: {verification.waiting} entries,"
+            f" since {verification.waiting_since:%Y-%m-%d %H:%M:%S} UTC"
+        )
+    lines += [f"{finding.what.upper()}: {finding.row}" for finding in verification.findings]
+    if not verification.findings:
+        lines.append("Everything is as it was sealed.")
     return "\n".join(lines)
 
 
