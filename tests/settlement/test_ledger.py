@@ -21,7 +21,7 @@ from settlement.ledger import (
     open_accounts,
     post_entries,
 )
-from settlement.models import Account, JournalEntry, Posting
+from settlement.models import Account, JournalEntry, Posting, SealedEntry
 from settlement.treasury import book_sweep
 from tests.conftest import become_the_app
 from tests.settlement.demand import BTC, NOW, Demand
@@ -34,6 +34,7 @@ LEDGER = [
     "settlement_closedday",
     "settlement_lot",
     "settlement_lotuse",
+    "settlement_sealedentry",
 ]
 
 
@@ -98,7 +99,7 @@ def test_a_closed_entry_takes_no_more_postings(committed: None, app_role: None) 
 @pytest.mark.case("R118")
 @pytest.mark.parametrize("table", LEDGER)
 @pytest.mark.parametrize(
-    "statement", ["DELETE FROM {}", "UPDATE {} SET id = id", "TRUNCATE {} CASCADE"]
+    "statement", ["DELETE FROM {0}", "UPDATE {0} SET {1} = {1}", "TRUNCATE {0} CASCADE"]
 )
 @pytest.mark.django_db
 def test_facts_are_never_changed(table: str, statement: str) -> None:
@@ -109,10 +110,12 @@ def test_facts_are_never_changed(table: str, statement: str) -> None:
         fill = Fill(source="fill", asset=BTC.caip19, quantity=1, proceeds_tiyn=45)
         book_fill(fill, effective_at=NOW)
     close_day(day=date(2020, 1, 1), closed_by="Aigul")
+    SealedEntry.objects.create(sequence=1, entry_id=1, booked_xid=1, entry_hash=b"", chain_hash=b"")
+    key = "sequence" if table == "settlement_sealedentry" else "id"
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         with pytest.raises(IntegrityError, match="is refused"):
-            cursor.execute(statement.format(table))
+            cursor.execute(statement.format(table, key))
 
 
 @pytest.mark.case("R118")
