@@ -30,8 +30,8 @@ SECRET_CHARS_MIN: Final = 6
 """A shorter password is struck out of URLs alone: elsewhere it would hit innocent words."""
 KEY_CHARS_MIN: Final = 12
 """A shorter part of a path is no provider's key."""
-QUIET: Final = ("celery.app.trace", "celery.worker.strategy")
-"""They tell of every task that comes and goes, several a second."""
+QUIET: Final = ("celery.app.trace", "celery.worker.strategy", "weasyprint", "fontTools")
+"""They tell of every task that comes and goes, and of every page of a document."""
 
 
 def configure(options: Mapping[str, Any]) -> None:

@@ -19,9 +19,9 @@ from chains.transfers import (
     totals_of,
 )
 from merchants.clock import database_now
-from merchants.formatting import coins
 from merchants.invoices import COUNTED, Due, due_of, seconds_left
 from merchants.models import Invoice
+from settlement.formats import coins
 from settlement.rates.quoting import QuoteFact, quotes_of, worth_exact, worth_of_one_step
 
 PAYMENTS_SHOWN_MAX: Final = 10

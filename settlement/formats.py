@@ -1,9 +1,10 @@
-"""Tenge and days as people read them: one way for each language, and one for files.
+"""Tenge, coins, prices and days as people read them: one way for each language, and one for files.
 
 Kazakh and Russian: ``1 234,50 ₸``; English: ``1,234.50 ₸``; files: ``1234.50`` and ``24.11.2026``.
 """
 
 from datetime import date
+from decimal import Decimal
 from typing import Final
 
 from babel.dates import format_date
@@ -35,6 +36,18 @@ def tenge_plain(amount_tiyn: int) -> str:
     """Write tiyn as tenge for a file: two decimals after a point, no groups."""
     whole, tiyn = divmod(abs(amount_tiyn), 100)
     return f"{'-' if amount_tiyn < 0 else ''}{whole}.{tiyn:02}"
+
+
+def coins(quantity: int, decimals: int) -> str:
+    """Write base units as a plain decimal number of whole coins, as wallets read it."""
+    text = f"{Decimal(quantity).scaleb(-decimals):f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def price(price_tiyn: Decimal, symbol: str, language: str) -> str:
+    """Write the price of one whole coin, to the nearest tiyn: ``1 BTC = 45 000 000 ₸``."""
+    amount = tenge_short(int(price_tiyn.to_integral_value()), language)
+    return f"1{NO_BREAK_SPACE}{symbol} = {amount}"
 
 
 def day_in_words(day: date, language: str) -> str:

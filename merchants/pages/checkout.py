@@ -24,11 +24,11 @@ from django.views.decorators.http import require_POST, require_safe
 from chains.assets import Asset, NetworkKind
 from chains.networks import registry
 from merchants.checkout_state import Checkout, Stage, checkout_of
-from merchants.formatting import clock, coins, day_and_clock, price
+from merchants.formatting import clock, day_and_clock
 from merchants.invoices import InvoiceError, choose_option, uri_of
 from merchants.models import Invoice, PaymentOption
 from merchants.pages.devnet_wallet import WalletError, has_test_wallet, pay_from_test_wallet
-from settlement.formats import tenge_short
+from settlement.formats import coins, price, tenge_short
 
 REFERENCE_CHARS: Final = 8
 

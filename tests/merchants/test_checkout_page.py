@@ -25,10 +25,11 @@ from chains.networks import registry
 from chains.transfers import TransferState, transfers_of
 from merchants.checkout_state import checkout_of
 from merchants.expiring import expire_invoices
-from merchants.formatting import clock, day_and_clock, price
+from merchants.formatting import clock, day_and_clock
 from merchants.invoices import choose_option, issue_invoice, uri_of
 from merchants.models import Invoice, PaymentOption, Shop
 from merchants.pages.devnet_wallet import has_test_wallet, pay_from_test_wallet
+from settlement.formats import price
 from settlement.rates.quoting import quotes_of
 from tests.conftest import Listing
 from tests.merchants.planted import Story, plant
