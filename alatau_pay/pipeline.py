@@ -173,9 +173,9 @@ def expire_invoices() -> None:
 
 @shared_task(expires=EXPIRES_S)
 def follow_all_sweeps() -> None:
-    """Ask for the sweeps of every network that is swept to be followed."""
+    """Ask for the sweeps of every EVM network to be followed: where we sweep not, others may."""
     for caip2, network in registry().networks.items():
-        if network.sweeping is not None:
+        if network.kind is NetworkKind.EVM:
             follow_sweeps.delay(caip2)
 
 

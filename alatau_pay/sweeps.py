@@ -10,7 +10,14 @@ from chains.assets import Asset, Network
 from chains.evm.payer import GasPayer, GasPayerError, gas_payer_from
 from chains.networks import registry
 from chains.pool import NodePool
-from chains.sweeping.ends import SweepEnd, mark_booked, unbooked_ends
+from chains.sweeping.ends import (
+    SweepByOthers,
+    SweepEnd,
+    mark_booked,
+    mark_outflow_booked,
+    unbooked_by_others,
+    unbooked_ends,
+)
 from chains.sweeping.following import FollowReport
 from chains.sweeping.following import follow_sweeps as follow
 from settlement.rates.sources import Price, RateUnavailableError, configured_source
@@ -22,10 +29,13 @@ log = structlog.get_logger(__name__)
 def follow_and_book(*, network: Network, nodes: NodePool) -> tuple[FollowReport, int]:
     """Follow a network's sweeps, then book those that ended; return the report and how many.
 
-    Raises NodeError. Without a rate nothing is booked; the next call does.
+    Raises NodeError. Without a rate none of ours is booked; the next call does.
     """
-    report = follow(network=network, nodes=nodes, payer_of=gas_payer)
-    return report, book_ends(network=network)
+    report = FollowReport()
+    if network.sweeping is not None:
+        report = follow(network=network, nodes=nodes, payer_of=gas_payer)
+    booked = book_ends(network=network)
+    return report, booked + book_others(network=network, nodes=nodes)
 
 
 def book_ends(*, network: Network) -> int:
@@ -44,6 +54,14 @@ def book_ends(*, network: Network) -> int:
         log.warning("sweeps not booked", network=network.caip2, error=str(error))
         return 0
     return sum(_book(end, coin=coin, price=price) for end in ends)
+
+
+def book_others(*, network: Network, nodes: NodePool) -> int:
+    """Book what final sweeps of others moved to the treasury; return how many. Raises NodeError.
+
+    Their gas is not ours. Each outflow once, however often this runs and what the chain takes back.
+    """
+    return sum(_book_other(one) for one in unbooked_by_others(network=network, nodes=nodes))
 
 
 def price_of(asset: Asset) -> Decimal | None:
@@ -84,3 +102,12 @@ def _book(end: SweepEnd, *, coin: Asset, price: Price) -> bool:
             effective_at=end.mined_at,
         )
     return True
+
+
+@transaction.atomic
+def _book_other(one: SweepByOthers) -> bool:
+    if not mark_outflow_booked(outflow=one.id):
+        return False
+    return book_sweep(
+        source=one.identity, asset=one.asset, quantity=one.moved, effective_at=one.mined_at
+    )

@@ -308,10 +308,18 @@ class Outflow(models.Model):
     txid = models.CharField(max_length=64)
     position = models.CharField(max_length=40, help_text="log:<ordinal>")
     value = models.DecimalField(max_digits=78, decimal_places=0, help_text="base units")
+    booked = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="the ledger was told, or is told by our own sweep",
+    )
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["block", "txid", "position"], name="outflow_once")
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["id"], condition=models.Q(booked=False), name="outflow_unbooked"),
         ]
 
     @override

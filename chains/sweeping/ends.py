@@ -3,10 +3,23 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Sum
+
+from chains import cursors
 from chains.assets import Network
 from chains.evm.sweeps import SweepChain
-from chains.models import Sweep, SweepState
+from chains.models import (
+    MINED,
+    Block,
+    Cursor,
+    Outflow,
+    Sweep,
+    SweepAttempt,
+    SweepState,
+    Transfer,
+)
 from chains.pool import NodePool
+from chains.sweeping.holdings import mark_swept
 from chains.sweeping.planning import policy_of
 
 ENDED = (SweepState.DONE, SweepState.REVERTED)
@@ -31,6 +44,27 @@ class SweepEnd:
     def identity(self) -> str:
         """The transaction's name across all networks."""
         return f"{self.network}/{self.txid}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepByOthers:
+    """Base units that somebody else's sweep took from an address of ours to its treasury, finally.
+
+    Anybody may sweep a forwarder; it costs us no gas. ``mined_at`` is the block's time, UTC.
+    """
+
+    id: int
+    network: str
+    asset: str
+    txid: str
+    position: str
+    moved: int
+    mined_at: datetime
+
+    @property
+    def identity(self) -> str:
+        """Its name across all networks."""
+        return f"{self.network}/{self.txid}/{self.position}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +110,60 @@ def mark_booked(*, sweep: int) -> bool:
     return rows.update(booked=True) == 1
 
 
+def unbooked_by_others(
+    *, network: Network, nodes: NodePool, limit: int = 500
+) -> list[SweepByOthers]:
+    """What others' sweeps moved, final on chain, that ``mark_outflow_booked`` was not told of.
+
+    What our own sweeps moved is theirs to tell (``unbooked_ends``), and is marked as told here.
+    Raises NodeError; asks no node where nothing waits.
+    """
+    waiting = Outflow.objects.filter(
+        block__network=network.caip2, block__canonical=True, booked=False
+    )
+    if not waiting.exists():
+        return []
+    height = _final_height(network, nodes)
+    final = waiting.filter(block__height__lte=height)
+    rows = list(final.select_related("block").order_by("pk")[:limit])
+    txids = {row.txid for row in rows}
+    ours = set(SweepAttempt.objects.filter(txid__in=txids).values_list("txid", flat=True))
+    told = [row.pk for row in rows if row.txid in ours]
+    Outflow.objects.filter(pk__in=told).update(booked=True)
+    return [
+        SweepByOthers(
+            id=row.pk,
+            network=network.caip2,
+            asset=row.asset,
+            txid=row.txid,
+            position=row.position,
+            moved=int(row.value),
+            mined_at=row.block.time,
+        )
+        for row in rows
+        if row.txid not in ours
+    ]
+
+
+def mark_outflow_booked(*, outflow: int) -> bool:
+    """Say that an outflow stands in the ledger; False if that was said before.
+
+    What it emptied is left out of later plans. Call it in the transaction that books, as
+    ``mark_booked``.
+    """
+    row = Outflow.objects.select_related("address", "block").get(pk=outflow)
+    cursors.lock(row.block.network)
+    rows = Outflow.objects.filter(pk=outflow, block__canonical=True, booked=False)
+    if rows.update(booked=True) != 1:
+        return False
+    came = Transfer.objects.filter(
+        address=row.address, asset=row.asset, swept=False, state__in=MINED
+    ).filter(block__height__lt=row.block.height)
+    if int(came.aggregate(total=Sum("value"))["total"] or 0) <= row.value:
+        mark_swept(asset=row.asset, address=row.address, height=row.block.height)
+    return True
+
+
 def payer_health(*, network: Network, nodes: NodePool, payer: str) -> PayerHealth:
     """How much the gas payer has left. Raises SweepRefusedError, NodeError."""
     policy = policy_of(network)
@@ -88,3 +176,13 @@ def payer_health(*, network: Network, nodes: NodePool, payer: str) -> PayerHealt
             network=network.caip2, state__in=[SweepState.SENT, SweepState.MINED]
         ).count(),
     )
+
+
+def _final_height(network: Network, nodes: NodePool) -> int:
+    """How far what was scanned is final; -1 while the nodes' final block is not one of ours."""
+    cursor = Cursor.objects.filter(network=network.caip2).first()
+    if cursor is None:
+        return -1
+    block = SweepChain(network=network, nodes=nodes).final_block(height_max=cursor.height)
+    ours = Block.objects.filter(network=network.caip2, hash=block.hash, canonical=True)
+    return block.height if ours.exists() else -1
