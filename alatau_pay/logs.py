@@ -70,6 +70,8 @@ def configure(options: Mapping[str, Any]) -> None:
             "root": {"handlers": ["stderr"], "level": options["level"]},
             "loggers": {
                 **{name: {"level": "WARNING"} for name in QUIET},
+                # It tells the content of a statement that it cannot read: names and accounts.
+                "mt940": {"level": "CRITICAL"},
                 # Django's default gives it a handler of its own.
                 "django": {"handlers": [], "propagate": True},
                 "django.server": {"handlers": [], "propagate": True},

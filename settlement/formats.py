@@ -50,6 +50,11 @@ def price(price_tiyn: Decimal, symbol: str, language: str) -> str:
     return f"1{NO_BREAK_SPACE}{symbol} = {amount}"
 
 
+def iban_in_groups(iban: str) -> str:
+    """Write an IBAN as it is printed, in groups of four."""
+    return NO_BREAK_SPACE.join(iban[start : start + 4] for start in range(0, len(iban), 4))
+
+
 def day_in_words(day: date, language: str) -> str:
     """Write a day with its month in words: ``2026 ж. 24 қараша``, ``24 ноября 2026 г.``."""
     is_english = language.startswith("en")

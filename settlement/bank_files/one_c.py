@@ -150,6 +150,8 @@ def _section(rows: list[str], *, is_quoted: bool) -> Section:
 
 
 def _unquoted(value: str) -> str:
-    if re.fullmatch(r'"(?:[^"]|"")*"', value):
-        return value[1:-1].replace('""', '"')
-    return value
+    inside = value[1:-1]
+    is_quoted = (
+        len(value) > 1 and value[0] == value[-1] == '"' and '"' not in inside.replace('""', "")
+    )
+    return inside.replace('""', '"') if is_quoted else value

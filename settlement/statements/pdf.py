@@ -10,7 +10,15 @@ from weasyprint import HTML
 from weasyprint.urls import URLFetcher
 
 from settlement.calendar import ALMATY
-from settlement.formats import coins, day_in_words, day_plain, price, tenge, tenge_in_column
+from settlement.formats import (
+    coins,
+    day_in_words,
+    day_plain,
+    iban_in_groups,
+    price,
+    tenge,
+    tenge_in_column,
+)
 from settlement.statements.documents import (
     TITLES,
     Movement,
@@ -45,6 +53,7 @@ def _page(statement: ShopStatement, *, language: str) -> dict[str, object]:
         "language": language,
         "fonts": (settings.BASE_DIR / "static" / "fonts").as_uri(),
         "statement": statement,
+        "iban": iban_in_groups(statement.iban),
         "begins": day_in_words(statement.begins_on, language),
         "ends": day_in_words(statement.ends_on, language),
         "created": f"{day_in_words(created.date(), language)}, {created:%H:%M}",

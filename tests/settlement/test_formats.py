@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from settlement.formats import (
     day_in_words,
     day_plain,
+    iban_in_groups,
     tenge,
     tenge_in_column,
     tenge_plain,
@@ -52,6 +53,10 @@ def test_every_way_says_the_same(amount_tiyn: int, language: str) -> None:
     for text in (tenge(amount_tiyn, language), tenge_in_column(amount_tiyn, language)):
         digits = "".join(one for one in text if one in "-0123456789")
         assert int(digits) == amount_tiyn
+
+
+def test_an_iban_as_it_is_printed() -> None:
+    assert iban_in_groups("KZ41722C000000000001") == "KZ41\u00a0722C\u00a00000\u00a00000\u00a00001"
 
 
 def test_days() -> None:

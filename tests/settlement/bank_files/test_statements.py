@@ -290,6 +290,20 @@ def test_equal_lines_that_nothing_names_are_two() -> None:
     assert len(lines) == 2
 
 
+def test_nothing_of_a_statement_that_cannot_be_read_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.raises(StatementError):
+        _read(MT940.replace("C25000,00", "C-25000,00"))
+    assert not caplog.records
+
+
+def test_quotes_are_taken_off_only_where_they_stand_around_a_value() -> None:
+    theirs = ONE_C.replace("=2.00\n", "=2.0\n").replace('=ТОО "Провайдер"', '="A" "B"')
+    assert _read(theirs).lines[0].counterparty_name == '"A" "B"'
+    assert _read(theirs.replace('"A" "B"', '"')).lines[0].counterparty_name == '"'
+
+
 def test_the_size_is_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "FILE_BYTES_MAX", len(MT940) - 1)
     with pytest.raises(StatementError, match="one by one"):

@@ -158,6 +158,7 @@ def test_a_pdf_adds_up_in_every_language(language: str, closing: str, day: str) 
     opening_tiyn, came_tiyn, went_tiyn, closing_tiyn = sums
     assert opening_tiyn + came_tiyn - went_tiyn == closing_tiyn == STATEMENT.closing_tiyn
     assert TXID in text.replace("\n", "")
+    assert "KZ41 722C 0000 0000 0001" in text
 
 
 def test_a_pdf_carries_fonts_that_have_every_kazakh_letter_and_the_tenge_sign(
