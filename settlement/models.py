@@ -13,6 +13,40 @@ from django.db import models
 from django.db.models.expressions import RawSQL
 from typing_extensions import override
 
+from settlement.payout_models import (
+    BankLine,
+    Payout,
+    PayoutApproval,
+    PayoutBatch,
+    PayoutCancellation,
+    PayoutExport,
+    PayoutHold,
+    PayoutOutcome,
+    StatementFile,
+    StatementSpan,
+)
+
+__all__ = [
+    "Account",
+    "BankLine",
+    "ClosedDay",
+    "JournalEntry",
+    "Lot",
+    "LotUse",
+    "Payout",
+    "PayoutApproval",
+    "PayoutBatch",
+    "PayoutCancellation",
+    "PayoutExport",
+    "PayoutHold",
+    "PayoutOutcome",
+    "Posting",
+    "Quote",
+    "SealedEntry",
+    "StatementFile",
+    "StatementSpan",
+]
+
 
 class Quote(models.Model):
     """The price that one invoice's payer was promised for one asset."""
