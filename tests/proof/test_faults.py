@@ -30,7 +30,7 @@ def trouble(plan: Schedule, proxy: FaultProxy) -> Callable[[], None]:
 
 @pytest.mark.case("R20")
 @pytest.mark.case("R14")
-@pytest.mark.parametrize("seed", range(SCHEDULES))
+@pytest.mark.parametrize("seed", range(SCHEDULES * 3 // 2))
 def test_bitcoin_behind_a_faulty_proxy(seed: int, networks: Devnet) -> None:
     node = networks.bitcoin
     since = node.call("getblockcount")
@@ -69,7 +69,7 @@ def test_bitcoin_behind_a_faulty_proxy(seed: int, networks: Devnet) -> None:
 
 @pytest.mark.case("R20")
 @pytest.mark.case("R40")
-@pytest.mark.parametrize("seed", range(SCHEDULES))
+@pytest.mark.parametrize("seed", range(SCHEDULES * 3 // 2))
 def test_an_evm_chain_behind_a_faulty_proxy(seed: int, networks: Devnet) -> None:
     node, web3 = networks.evm, networks.evm.web3()
     since = web3.eth.block_number
