@@ -1,10 +1,10 @@
 """What people must look at: rows that stand until they are closed, each written once.
 
-An alert stops nothing by itself. It is logged when it is raised, and ``manage.py networks`` shows
-those that are open.
+An alert stops nothing by itself. It is logged when it is raised; ``manage.py networks`` shows those
+that are open, and ``manage.py alerts`` closes what people have dealt with.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -84,6 +84,24 @@ def close_alerts(*, network: str, kind: AlertKind, subject: str, evidence: str =
     return closed
 
 
+def close_alert_numbers(ids: Collection[int]) -> int:
+    """Close open alerts that people have dealt with, by their numbers; return how many.
+
+    What goes on all the same is raised again, unless its kind happens once.
+    """
+    closed = Alert.objects.filter(pk__in=ids, closed_at=None).update(closed_at=Now())
+    log.warning("alerts closed by hand", ids=sorted(ids), closed=closed)
+    return closed
+
+
+def close_alert_kind(*, network: str, kind: AlertKind) -> int:
+    """Close all open alerts of one kind on a network, as ``close_alert_numbers`` does."""
+    rows = Alert.objects.filter(network=network, kind=kind, closed_at=None)
+    closed = rows.update(closed_at=Now())
+    log.warning("alerts closed by hand", network=network, kind=str(kind), closed=closed)
+    return closed
+
+
 def open_evidence(*, network: str, kind: AlertKind) -> Mapping[str, frozenset[str]]:
     """The subjects of a network's open alerts of one kind, by their evidence."""
     found: dict[str, frozenset[str]] = {}
@@ -93,8 +111,10 @@ def open_evidence(*, network: str, kind: AlertKind) -> Mapping[str, frozenset[st
     return found
 
 
-def open_alerts(*, network: str, limit: int = 100) -> Sequence[AlertFact]:
-    """A network's open alerts, oldest first.
+def open_alerts(
+    *, network: str, limit: int = 100, kind: AlertKind | None = None
+) -> Sequence[AlertFact]:
+    """A network's open alerts, of one kind or of all, oldest first.
 
     Those that anybody may raise come after all others: a flood of them hides nothing.
     """
@@ -105,6 +125,8 @@ def open_alerts(*, network: str, limit: int = 100) -> Sequence[AlertFact]:
         default=0,
     )
     ordered = rows.order_by(by_anybody, "pk")
+    if kind is not None:
+        ordered = ordered.filter(kind=kind)
     return [
         AlertFact(
             id=row.pk,

@@ -9,7 +9,7 @@ An address is counted in one way only: one that ``balance_height`` is set for, h
 by what blocks say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,9 +51,8 @@ def read_balances(*, network: Network, coin: Asset | None, nodes: NodePool) -> b
     if block is None or coin is None:
         return False
     changed = False
-    due = _due(network, block.height)
-    for start in range(0, len(due), CHUNK):
-        changed |= _read(coin, due[start : start + CHUNK], block, nodes)
+    for addresses in _due(network, block.height):
+        changed |= _read(coin, addresses, block, nodes)
     return changed
 
 
@@ -71,17 +70,22 @@ def _final_block(network: Network, coin: Asset, nodes: NodePool) -> Block | None
     return blocks.filter(height=min(final, cursor.height, read.height)).first()
 
 
-def _due(network: Network, height: int) -> list[Address]:
-    """Who is waited for, and some of the others: those that were looked at longest ago."""
+def _due(network: Network, height: int) -> Iterator[Sequence[Address]]:
+    """Who is waited for, page by page, then some others: those that were looked at longest ago."""
     rows = Address.objects.filter(network=network.caip2, deployment__isnull=False)
     step = -(-EVERY_S // network.block_time_s)
     due = Q(balance_height__lte=height - step)
     if network.native is NativeMode.BALANCES:
         due |= Q(balance_height=None)
-    waited_for = rows.filter(due, watch_until__gt=Now())
+    # Each page begins after the last one's end: looking at an address changes whether it is due.
+    waited_for = rows.filter(due, watch_until__gt=Now()).order_by("watch_until", "pk")
+    page = list(waited_for[:CHUNK])
+    while page:
+        yield page
+        after = Q(watch_until__gt=page[-1].watch_until) | Q(pk__gt=page[-1].pk)
+        page = list(waited_for.filter(after, watch_until__gte=page[-1].watch_until)[:CHUNK])
     others = rows.filter(due).exclude(watch_until__gt=Now())
-    oldest = others.order_by(F("balance_height").asc(nulls_first=True))[:OTHERS]
-    return [*waited_for, *oldest]
+    yield list(others.order_by(F("balance_height").asc(nulls_first=True))[:OTHERS])
 
 
 def _read(coin: Asset, addresses: Sequence[Address], block: Block, nodes: NodePool) -> bool:

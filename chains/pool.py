@@ -160,8 +160,9 @@ class NodePool:
     def final_height(self, tip_height: int, confirmations: int) -> int:
         """The least of what the nodes hold for final, at a block they agree on (R19)."""
         final = self._ask(lambda node: node.final_height(tip_height, confirmations))
+        speaker = self._speaker
         for other in self._endpoints:
-            if other is self._speaker or other.node is None or other.health.error:
+            if other is speaker or other.node is None or other.health.error:
                 continue
             try:
                 with _readable(other.health.name):
@@ -169,6 +170,8 @@ class NodePool:
                 other.health.agreed_height = agreed
                 final = min(final, agreed)
             except NodeError as error:
+                if self._speaker is not speaker:
+                    raise  # it was the speaker that failed, and it was let go of
                 self._silence(other, error)
         return final
 

@@ -19,7 +19,7 @@ from chains.health import health_of
 from chains.pool import endpoint_name
 from chains.rescanning import RescanReport
 
-COMMANDS = {"listen": {}, "networks": {}, "rescan": {"first": 1}, "scan": {}}
+COMMANDS = {"alerts": {}, "listen": {}, "networks": {}, "rescan": {"first": 1}, "scan": {}}
 
 
 def change_endpoints(settings: Settings, position: int, *urls: str) -> None:

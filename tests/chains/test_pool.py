@@ -17,6 +17,7 @@ from chains.evm.node import EvmNode
 from chains.networks import registry
 from chains.nodes import NodeUnavailableError, WrongChainError
 from chains.pool import LAG_BLOCKS_MAX, PAUSE_S_MAX, ROUND_S, NodePool, endpoint_name
+from tests.chains.evm.proxy import Json, provider
 
 
 class Clock:
@@ -150,3 +151,28 @@ def test_a_pool_of_silent_nodes_names_the_setting(network: Network) -> None:
     pool = pool_of(network, Clock(), f"http://127.0.0.1:{free_port()}")
     with pytest.raises(NodeUnavailableError, match="NETWORKS_FILE"):
         pool.tip_height()
+
+
+@pytest.mark.case("R19")
+def test_a_speaker_that_dies_while_it_is_compared_is_not_the_spares_failure(
+    network: Network, tmp_path: Path
+) -> None:
+    with bare_node(tmp_path / "spare") as spare, bare_node(tmp_path / "first") as first:
+        mine(spare, 5)
+        mine(first, 5)
+
+        def dies(question: Json, said: Json) -> Json:
+            asks_for_a_block = question["method"] == "eth_getBlockByNumber"
+            if asks_for_a_block and question["params"][0] == hex(3):
+                return {"id": None}
+            return said
+
+        with provider(url_of(first), dies) as dying:
+            pool = pool_of(network, Clock(), dying.url, url_of(spare))
+            assert pool.tip_height() == 5
+            with pytest.raises(NodeUnavailableError):
+                pool.final_height(5, 3)
+            speaker, other = pool.health
+            assert (bool(speaker.error), other.error) == (True, "")
+            assert pool.final_height(5, 3) == 3
+            assert pool.speaker == endpoint_name(url_of(spare))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from eth_utils.address import to_checksum_address
 from web3 import HTTPProvider, Web3
 
@@ -143,6 +143,43 @@ def test_a_flood_of_payments_on_another_network_hides_no_other_alert(scene: Scen
     shown = alerts()
     assert len(shown) == 100
     assert shown[0].kind is AlertKind.ADDRESS_BLOCKED
+
+
+@pytest.mark.case("R44")
+def test_people_close_what_they_have_dealt_with(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        raise_alert(
+            network=anvil.CAIP2,
+            kind=AlertKind.OTHER_NETWORK,
+            subject=scene.to,
+            evidence=f"{number:064x}/log:0",
+            detail=f"payment {number}",
+        )
+    raise_alert(
+        network=anvil.CAIP2, kind=AlertKind.ADDRESS_BLOCKED, subject=scene.to, detail="frozen"
+    )
+    first, *others = [one for one in alerts() if one.kind is AlertKind.OTHER_NETWORK]
+    call_command("alerts", "--close", str(first.id))
+    said = capsys.readouterr().out
+    assert said.startswith("1 closed.")
+    assert "payment 0" not in said
+    assert f"{others[0].id} " in said
+    assert "frozen" in said
+    with pytest.raises(CommandError, match="no open alerts"):
+        call_command("alerts", "--close", str(first.id))
+    with pytest.raises(CommandError, match="--kind"):
+        call_command("alerts", "--close-all")
+    call_command("alerts", "--kind", "paid on another network", "--close-all")
+    assert [one.kind for one in alerts()] == [AlertKind.ADDRESS_BLOCKED]
+    # The same payment, read again, opens nothing; what goes on does.
+    for kind, evidence in ((AlertKind.OTHER_NETWORK, first.evidence), (alerts()[0].kind, "")):
+        close_alerts(network=anvil.CAIP2, kind=kind, subject=scene.to)
+        raise_alert(
+            network=anvil.CAIP2, kind=kind, subject=scene.to, evidence=evidence, detail="again"
+        )
+    assert [one.kind for one in alerts()] == [AlertKind.ADDRESS_BLOCKED]
 
 
 @pytest.mark.case("R61")

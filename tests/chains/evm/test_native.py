@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from web3.contract import Contract
 
@@ -290,6 +292,27 @@ def test_by_balances_late_payments_are_found_in_turn(balances: Scene) -> None:
     balances.evm.pay(address=to, value=4)
     settle(balances)
     assert balances.counted("late") == [4]
+
+
+def test_by_balances_whoever_is_waited_for_is_looked_at_page_by_page(
+    balances: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some share their time, and none is due any more once looked at: nobody is passed over."""
+    monkeypatch.setattr("chains.balances.CHUNK", 2)
+    at = timezone.now() + timedelta(hours=1)
+    names = [str(number) for number in range(7)]
+    places = [
+        balances.address(name, watch_until=at + timedelta(seconds=int(name) // 3)) for name in names
+    ]
+    read(balances)
+    for value, to in enumerate(places, start=1):
+        balances.evm.pay(address=to, value=value)
+    with CaptureQueriesContext(connection) as asked:
+        settle(balances)
+    assert [balances.counted(name) for name in names] == [[one] for one in range(1, 8)]
+    pages = [one["sql"] for one in asked if 'watch_until" >' in one["sql"]]
+    assert len(pages) > 4
+    assert all("LIMIT" in page for page in pages)
 
 
 def test_by_balances_less_than_what_was_found_is_told(balances: Scene) -> None:
