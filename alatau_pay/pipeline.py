@@ -32,7 +32,7 @@ from chains.finality import watch_finality
 from chains.health import record_health
 from chains.listing import check_assets, read_missed, readable_assets
 from chains.locks import scanning_alone
-from chains.networks import node_for, registry
+from chains.networks import RegistryError, node_for, registry
 from chains.nodes import NodeError
 from chains.pool import EndpointHealth, NodePool
 from chains.scanning import ScanReport
@@ -93,7 +93,7 @@ def scan_network(caip2: str) -> None:
 def _scan(caip2: str) -> ScanReport | None:
     try:
         return read_network(caip2)
-    except NodeError as error:
+    except (NodeError, RegistryError) as error:
         log.warning("scan failed", error=str(error))
         return None
     finally:
@@ -117,7 +117,7 @@ def read_network(
 ) -> ScanReport:
     """Scan one network for all that the registry lists now, over this process's connections.
 
-    ``told`` hears of the report after every block. Raises NodeError.
+    ``told`` hears of the report after every block. Raises NodeError, RegistryError.
     """
     listed = registry()
     network, assets = listed.networks[caip2], listed.assets_on(caip2)

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from chains import cursors, finding, recording
@@ -22,6 +22,7 @@ from chains.alerts import AlertKind, close_alerts, raise_alert
 from chains.assets import Asset, Network
 from chains.models import AssetCursor, Cursor
 from chains.nodes import Node
+from chains.registry_checks import RegistryError
 
 log = structlog.get_logger(__name__)
 
@@ -40,20 +41,24 @@ class MissedReport:
 def check_assets(*, network: Network, assets: Sequence[Asset], node: Node) -> bool:
     """Ask the contracts of a network's listed assets, at the first time and then daily (R54).
 
-    One that does not say what the registry says is halted, and goes on by itself once it does;
-    while it is halted nobody is asked to pay in it. Does nothing before the network's first scan.
-    Returns whether anything was due. Raises NodeError.
+    One that does not say what the registry says, or that was read with other decimals before, is
+    halted, and goes on by itself once all agree; while it is halted nobody is asked to pay in it.
+    Does nothing before the network's first scan. Returns whether anything was due. Raises
+    NodeError, and RegistryError where the network's coin has another name than before.
     """
     cursor = Cursor.objects.filter(network=network.caip2).first()
     if cursor is None:
         return False
+    check_coin(network=network, assets=assets)
     rows = AssetCursor.objects.filter(network=network.caip2)
     fresh = Q(checked_at__gt=Now() - CHECKED_EVERY, halted="")
     fresh |= Q(checked_at__gt=Now() - HALTED_CHECKED_EVERY)
     due = {asset.caip19: asset for asset in assets}
-    for caip19 in rows.filter(fresh).values_list("asset", flat=True):
-        due.pop(caip19, None)
-    wrong = node.wrong_assets(list(due.values())) if due else {}
+    others = _other_decimals(rows, due)
+    for caip19, halted in rows.filter(fresh).values_list("asset", "halted"):
+        if halted or caip19 not in others:
+            due.pop(caip19, None)
+    wrong = {**node.wrong_assets(list(due.values())), **others} if due else {}
     for asset in due.values():
         start = network.start_height if asset.start_height is None else asset.start_height
         rows.get_or_create(
@@ -62,8 +67,41 @@ def check_assets(*, network: Network, assets: Sequence[Asset], node: Node) -> bo
         )
         why = wrong.get(asset.caip19, "")[:200]
         _tell(asset, why)
-        rows.filter(asset=asset.caip19).update(halted=why, checked_at=Now())
+        row = rows.filter(asset=asset.caip19)
+        row.update(halted=why, checked_at=Now())
+        if not why:
+            row.update(decimals=asset.decimals)
     return bool(due)
+
+
+def check_coin(*, network: Network, assets: Sequence[Asset]) -> None:
+    """Raise RegistryError where a network that was scanned names its coin otherwise than before.
+
+    Under another CAIP-19 id every old payment would be found anew, in the place of what is stored.
+    Nobody is asked to pay in the new name either.
+    """
+    listed = next((asset.caip19 for asset in assets if asset.contract is None), None)
+    coins = AssetCursor.objects.filter(network=network.caip2, asset__contains="/slip44:")
+    first = coins.order_by("pk").values_list("asset", flat=True).first()
+    if listed is None or first in {None, listed}:
+        return
+    why = f"The network was scanned with its coin named {first}; the registry says {listed}."
+    AssetCursor.objects.update_or_create(
+        asset=listed,
+        defaults={"halted": why[:200]},
+        create_defaults={"network": network.caip2, "height": -1, "halted": why[:200]},
+    )
+    raise RegistryError(f"NETWORKS_FILE: {network.name}: {why} Name it {first} again.")
+
+
+def _other_decimals(rows: QuerySet[AssetCursor], listed: Mapping[str, Asset]) -> dict[str, str]:
+    """The assets whose amounts were read with other decimals before, and why that stops them."""
+    return {
+        caip19: f"Amounts in it were read with {was} decimals, the registry says "
+        f"{listed[caip19].decimals}."
+        for caip19, was in rows.filter(asset__in=listed).values_list("asset", "decimals")
+        if was is not None and was != listed[caip19].decimals
+    }
 
 
 def _tell(asset: Asset, why: str) -> None:

@@ -48,6 +48,9 @@ class AssetCursor(models.Model):
     height = models.BigIntegerField()
     checked_at = models.DateTimeField(null=True, help_text="when its contract was last asked")
     halted = models.CharField(max_length=200, blank=True, default="", help_text="why, if it is")
+    decimals = models.PositiveSmallIntegerField(
+        null=True, help_text="what its amounts were first read with"
+    )
 
     @override
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from alatau_pay.management.base import NetworkCommand
 from alatau_pay.management.progress import Progress
-from chains.listing import readable_assets
+from chains.listing import check_coin, readable_assets
 from chains.networks import node_for, registry
 from chains.rescanning import NothingScannedError, rescan_network
 
@@ -33,6 +33,7 @@ class Command(NetworkCommand):
         if len(networks) != 1:
             raise CommandError("Name one network with --network.")
         (network,) = networks
+        check_coin(network=network, assets=registry().assets_on(network.caip2))
         progress = Progress(self.stdout, name=network.name)
         try:
             report = rescan_network(

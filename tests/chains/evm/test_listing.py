@@ -1,19 +1,20 @@
 """Tokens that are listed, change or leave while the workers run."""
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from alatau_pay.devnet import anvil
 from alatau_pay.devnet.nodes import Devnet
-from alatau_pay.pipeline import read_network
+from alatau_pay.pipeline import read_network, scan_network
 from chains.addresses import allocate_address
 from chains.listing import HALTED_CHECKED_EVERY, halted_assets
 from chains.models import AssetCursor, Cursor, Transfer
-from chains.networks import registry
+from chains.networks import RegistryError, registry
 from chains.transfers import transfers_of
 from merchants.invoices import InvoiceError, choose_option, issue_invoice
 from merchants.models import Shop
 from tests.chains.evm.deploying import deploy
-from tests.chains.evm.listed import change_registry, evm_entry, list_token
+from tests.chains.evm.listed import Content, change_registry, evm_entry, list_token
 
 pytestmark = pytest.mark.django_db
 
@@ -164,3 +165,72 @@ def test_what_says_no_decimals_is_no_token(at: str, networks: Devnet) -> None:
     caip19 = list_token(networks.evm.factory if at == "factory" else nobody)
     work()
     assert "does not say" in halted_assets()[caip19]
+
+
+@pytest.mark.case("R54")
+def test_a_token_that_comes_back_with_other_decimals_is_halted_at_once(
+    networks: Devnet,
+) -> None:
+    """What it says of itself was asked less than a day ago: the registry alone has changed."""
+    token = deploy(networks.evm, "MutableToken", 10**12)
+    work()
+    caip19 = list_token(token.address)
+    networks.evm.pay(address=address(), value=8, token=token.address)
+    work()
+
+    def rename(content: Content, **changes: object) -> None:
+        entry = next(one for one in content["assets"] if one["caip19"] == caip19)
+        entry.update(changes)
+
+    change_registry(
+        lambda content: content.update(
+            assets=[one for one in content["assets"] if one["caip19"] != caip19]
+        )
+    )
+    work()
+    list_token(token.address, decimals=8)
+    work()
+    assert "read with 6 decimals" in halted_assets()[caip19]
+    # Not even if the contract says so too: what is stored was counted otherwise.
+    token.functions.set_decimals(8).transact()
+    AssetCursor.objects.update(checked_at=None)
+    work()
+    assert "read with 6 decimals" in halted_assets()[caip19]
+
+    token.functions.set_decimals(6).transact()
+    change_registry(lambda content: rename(content, decimals=6))
+    AssetCursor.objects.update(checked_at=None)
+    work()
+    assert halted_assets() == {}
+    assert [value for value, _state in found()] == [8]
+
+
+def test_a_scanned_networks_coin_keeps_its_name(networks: Devnet, shop: Shop) -> None:
+    """Under another name every old payment would be found anew, in the place of the old one."""
+    old, new = f"{anvil.CAIP2}/slip44:60", f"{anvil.CAIP2}/slip44:714"
+
+    def rename(content: Content, was: str, name: str) -> None:
+        next(one for one in content["assets"] if one["caip19"] == was)["caip19"] = name
+        for one in evm_entry(content)["sweeping"]["minimums"]:
+            one["asset"] = name if one["asset"] == was else one["asset"]
+
+    work()
+    networks.evm.pay(address=address(), value=5)
+    networks.evm.mine(2)
+    work()
+    before = list(Transfer.objects.values_list())
+    change_registry(lambda content: rename(content, old, new))
+    with pytest.raises(RegistryError, match=f"Name it {old} again"):
+        work()
+    with pytest.raises(CommandError, match=f"Name it {old} again"):
+        call_command("rescan", "--network", anvil.CAIP2, "--from", "1")
+    scan_network(anvil.CAIP2)  # a worker logs it, and goes on with the others
+    assert list(Transfer.objects.values_list()) == before
+    invoice = issue_invoice(shop_id=shop.id, amount_tiyn=1_000)
+    assert new not in {option.asset for option in invoice.options.all()}
+
+    change_registry(lambda content: rename(content, new, old))
+    networks.evm.pay(address=address(), value=6)
+    work()
+    assert [value for value, _state in found()] == [5, 6]
+    assert set(Transfer.objects.values_list("asset", flat=True)) == {old}
