@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1000
 export ONCE
 
-.PHONY: help demo test lint types contracts checks unit simulate mutants setup system proofs messages audit locks clean
+.PHONY: help demo test lint types contracts checks unit simulate machine mutants setup system proofs messages audit locks clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ proofs: setup ## Many random schedules of faults, partitions and reorgs on real 
 
 simulate: setup ## Seeds of the simulator, side by side (SEEDS=10000)
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+machine: setup ## The ledger against its model, longer than the tests look: 2,000 examples of 50 steps
+	LEDGER_EXAMPLES=2000 LEDGER_STEPS=50 $(BIN)/python -m pytest -q -n 0 tests/settlement/test_machine.py
 
 mutants: setup ## Plant bugs, and see the simulator catch each within 1000 seeds
 	$(BIN)/python -m tests.simulation.mutants
