@@ -1,8 +1,8 @@
 """Business days of Kazakhstan and the days on which a shop is paid; all days are Almaty's.
 
-Holidays come from the library ``holidays``. The government moves working days at short notice, and
-the day of Kurban Ait is estimated until it is announced, so a file of the operator's overrides both
-(``CALENDAR_FILE``, docs/bank-files.md).
+The library ``holidays`` knows holidays, how they shift, and the days that were swapped so far. The
+government swaps days at short notice, and the day of Kurban Ait is estimated until it is announced,
+so a file of the operator's overrides both (``CALENDAR_FILE``, docs/bank-files.md).
 """
 
 from calendar import monthrange
@@ -20,7 +20,6 @@ import msgspec
 from django.conf import settings
 
 ALMATY: Final = ZoneInfo("Asia/Almaty")
-SATURDAY: Final = 6
 DAYS_OFF_MAX: Final = 31
 """No business day for a month is a broken override table, not a holiday."""
 
@@ -74,7 +73,7 @@ class BusinessCalendar:
         """Whether banks settle on a day."""
         if override := self.overrides.get(day):
             return override.is_business_day
-        return day.isoweekday() < SATURDAY and day not in _holidays(day.year)
+        return _year(day.year).is_working_day(day)
 
     def on_or_after(self, day: date) -> date:
         """The first business day from a day on; raises CalendarError without one in a month."""
@@ -143,5 +142,6 @@ def _names(schedule: PayoutSchedule, day: date) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _holidays(year: int) -> frozenset[date]:
-    return frozenset(holidays.country_holidays("KZ", years=year))
+def _year(year: int) -> holidays.HolidayBase:
+    """A year with its holidays, and the days of weekends that were worked for others."""
+    return holidays.country_holidays("KZ", years=year, expand=False)

@@ -10,7 +10,7 @@ from typing import Any
 import openpyxl
 import pytest
 import xmlschema
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from settlement.bank_files.one_c import read_exchange
@@ -72,6 +72,12 @@ def test_a_one_c_file_to_the_letter() -> None:
     assert file.warnings == ()
 
 
+def test_quotes_around_a_name_are_of_the_name() -> None:
+    file = write_orders(_with_order(payee=replace(SHOP, name='"Дүкен"')))
+    (document,) = read_exchange(file.content).documents
+    assert document.fields["ПолучательНаименование"] == '"Дүкен"'
+
+
 TEXTS = st.text(
     st.characters(exclude_categories=tuple(REFUSED_CATEGORIES)), min_size=1, max_size=140
 ).filter(lambda text: text.strip() != "")
@@ -91,6 +97,7 @@ ORDERS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(orders=ORDERS)
 def test_what_is_written_as_one_c_is_read_as_it_was_meant(orders: list[PaymentOrder]) -> None:
     batch = replace(BATCH, orders=tuple(orders))
@@ -122,6 +129,7 @@ def schema(request: pytest.FixtureRequest) -> xmlschema.XMLSchema:
     return xmlschema.XMLSchema(str(files("sepaxml") / f"schemas/{request.param}.xsd"))
 
 
+@settings(deadline=None)
 @given(orders=ORDERS)
 def test_pain001_is_valid_and_says_all_of_it(
     schema: xmlschema.XMLSchema, orders: list[PaymentOrder]

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from settlement.bank_files import reading
@@ -69,6 +69,24 @@ def _meaning(line: object) -> dict[str, object]:
     return {name: getattr(line, name) for name in line.__slots__ if name != "raw"}  # type: ignore[attr-defined]
 
 
+def test_a_one_c_file_of_two_accounts_is_two_statements() -> None:
+    start, end = ONE_C.index("СекцияРасчСчет"), ONE_C.index("СекцияДокумент")
+    account = ONE_C[start:end]
+    other = account.replace(SHOP_IBAN, "KZ31601A000000000001")
+    quiet = (
+        other.replace("Остаток=100.50", "Остаток=7")
+        .replace("Поступило=25000.00", "Поступило=0")
+        .replace("Списано=0.50", "Списано=0")
+        .replace("Остаток=25100.00", "Остаток=7")
+    )
+    file = ONE_C[:end] + quiet + ONE_C[end:]
+    first, second = read_statements(file.encode(), today=TODAY)
+    assert (len(first.lines), first.iban) == (2, SHOP_IBAN)
+    assert (len(second.lines), second.iban, second.closing_tiyn) == (0, "KZ31601A000000000001", 700)
+    with pytest.raises(StatementError, match="account stands twice"):
+        _read(ONE_C[:end] + account + ONE_C[end:])
+
+
 def test_an_mt940_statement() -> None:
     statement = _read(MT940)
     assert (statement.iban, statement.begins_on) == (SHOP_IBAN, date(2026, 11, 23))
@@ -95,6 +113,11 @@ def test_an_mt940_detail_that_goes_on_in_the_next_line() -> None:
     (came, _fee) = _read(text).lines
     assert came.purpose == f"{full.rpartition('/')[2]}yz and /KNP/999/ so on"
     assert came.knp == "710"
+
+
+def test_an_mt940_tag_counts_once_the_first() -> None:
+    (came, _fee) = _read(MT940.replace("/NAME/TOO DEMO", "/NAME/TOO DEMO/KNP/999/NAME/X")).lines
+    assert (came.knp, came.counterparty_name) == ("710", "TOO DEMO")
 
 
 def test_an_mt940_detail_without_tags_is_the_purpose() -> None:
@@ -321,6 +344,7 @@ SAMPLES = [
 ]
 
 
+@settings(deadline=None)
 @given(
     sample=st.sampled_from(SAMPLES),
     position=st.integers(0, 5_000),

@@ -12,6 +12,7 @@ import pypdf
 import pytest
 from fontTools.ttLib import TTFont
 from hypothesis import given
+from hypothesis import settings as trying
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
@@ -236,6 +237,7 @@ def test_what_does_not_add_up_is_not_shown(
         write_statement(statement, form=form, language="kk")
 
 
+@trying(deadline=None)
 @given(
     opening_tiyn=st.integers(-(10**12), 10**12),
     amounts=st.lists(st.integers(-(10**12), 10**12).filter(bool), max_size=30),
