@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from django.db import connection, transaction
+from django.db import connection
 
 from settlement.canonical import GENESIS, hashes_of, link
 from settlement.days import MOVED, totals_after
 from settlement.models import ClosedDay, SealedEntry
+from settlement.snapshots import one_snapshot
 
 CHUNK: Final = 5_000
 FINDINGS_MAX: Final = 1_000
@@ -63,12 +64,7 @@ def verify_ledger(*, anchor: tuple[int, str] | None = None) -> Verification:
     ``anchor`` is a sequence number and the chain's hash there, in hex, as somebody wrote them down
     earlier: who rewrites the whole chain cannot rewrite that.
     """
-    alone = not connection.in_atomic_block
-    with transaction.atomic():
-        if alone:
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-                cursor.execute("SET LOCAL statement_timeout = 0")
+    with one_snapshot():
         verification = Verification()
         last_xid = _walk(verification, anchor)
         _look_beside(verification, last_xid)
