@@ -10,6 +10,7 @@ How the two workers are started: ``alatau_pay.workers``.
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "alatau_pay.settings")
 
@@ -47,6 +48,11 @@ app.conf.update(
             "schedule": 10.0,
         },
         "expire invoices": {"task": "alatau_pay.pipeline.expire_invoices", "schedule": 5.0},
+        # 08:00 to 08:50 in Almaty; often, so that a lost message costs minutes.
+        "prepare payouts": {
+            "task": "alatau_pay.pipeline.prepare_payouts",
+            "schedule": crontab(minute="*/10", hour="3"),
+        },
         "follow sweeps": {"task": "alatau_pay.pipeline.follow_all_sweeps", "schedule": 15.0},
         "seal the journal": {"task": "alatau_pay.pipeline.seal_entries", "schedule": 10.0},
     },

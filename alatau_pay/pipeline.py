@@ -4,6 +4,7 @@
       scan_network       also poked by ``listening``: from the cursor to the tip of one network
         apply_transfers  transfers to invoices, and to the ledger in the same transaction
     expire_invoices      beat, every 5 s
+    prepare_payouts      beat, from 08:00 to 08:50 in Almaty: the day's batches, once
     follow_all_sweeps    beat, every 15 s
       follow_sweeps      sweeps of one network: sent again, replaced, or ended and in the ledger
     seal_entries         beat, every 10 s: a hash chain over the journal, behind its writers
@@ -22,6 +23,7 @@ from typing import Final
 import structlog
 from celery import shared_task
 from django.core.cache import cache
+from django.core.exceptions import ImproperlyConfigured
 from structlog.contextvars import bound_contextvars
 
 from alatau_pay.sweeps import follow_and_book
@@ -38,8 +40,11 @@ from chains.pool import EndpointHealth, NodePool
 from chains.scanning import ScanReport
 from chains.scanning import scan_network as scan
 from merchants.expiring import expire_invoices as expire
+from merchants.payouts import prepare_payouts_of_today
 from merchants.settling import apply_transfers as apply_changes
 from merchants.settling import networks_applied
+from settlement.calendar import CalendarError
+from settlement.payout_states import PayoutError
 from settlement.sealing import seal_entries as seal
 
 log = structlog.get_logger(__name__)
@@ -169,6 +174,18 @@ def apply_transfers(caip2: str) -> None:
 def expire_invoices() -> None:
     """Expire the invoices whose time has passed without a sufficient payment."""
     expire()
+
+
+@shared_task(expires=EXPIRES_S)
+def prepare_payouts() -> None:
+    """Prepare the day's payouts for officials to approve, if nobody has yet."""
+    try:
+        prepared = prepare_payouts_of_today()
+    except (PayoutError, CalendarError, ImproperlyConfigured) as error:
+        log.warning("payouts not prepared", error=str(error))
+        return
+    for one in prepared:
+        log.info("payouts prepared", batch=one.batch, skipped=len(one.skipped))
 
 
 @shared_task(expires=EXPIRES_S)

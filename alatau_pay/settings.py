@@ -141,6 +141,12 @@ FIXED_RATES = rates_from(os.environ.get("FIXED_RATES", ""))
 CALENDAR_FILE = os.environ.get("CALENDAR_FILE", "")
 """Path of the JSON table of days worked, or not, against the calendar (docs/bank-files.md)."""
 
+PAYER_NAME = os.environ.get("PAYER_NAME", "")
+PAYER_BIN = os.environ.get("PAYER_BIN", "")
+PAYER_IBAN = os.environ.get("PAYER_IBAN", "")
+PAYER_KBE = os.environ.get("PAYER_KBE", "17")
+"""The operator that pays the shops, and the account that it pays from (docs/payouts.md)."""
+
 CONFIRM_WITHIN_S = seconds("CONFIRM_WITHIN_S", 24 * 60 * 60)
 """How long after an invoice's end a payment seen in time may take to come into a block."""
 

@@ -13,3 +13,8 @@ def record_event(*, invoice: Invoice, kind: str, payload: dict[str, Any]) -> Out
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_notify('invoices', %s)", [invoice.token])
     return event
+
+
+def record_shop_event(*, shop: str, kind: str, payload: dict[str, Any]) -> OutboxEvent:
+    """Record an event of a shop, named by its id, in the caller's transaction."""
+    return OutboxEvent.objects.create(shop_id=shop, type=kind, payload=payload)

@@ -19,9 +19,9 @@ def export_batch(
 ) -> tuple[BankFile, str]:
     """Write an approved batch for the bank; return its file and that file's SHA-256.
 
-    Whoever asks again gets the same bytes: there is no second order (R125). ``form`` is 1C where
-    none is said. Hand the file out after the transaction only. Raises PayoutError, also where
-    another form is asked for than was written.
+    Whoever asks again gets the same bytes: there is no second order (R125); warnings come with the
+    first only. ``form`` is 1C where none is said. Hand the file out after the transaction only.
+    Raises PayoutError, also where another form is asked for than was written.
     """
     official = checked_official(exported_by)
     row = locked_batch(batch)
@@ -29,8 +29,8 @@ def export_batch(
     if written is None:
         require_state(row, PayoutState.APPROVED, verb="exported")
         require_payable_now(row)
-        written = _write(row, form=form or OrdersForm.ONE_C, exported_by=official)
-    elif form not in {None, written.form}:
+        return _write(row, form=form or OrdersForm.ONE_C, exported_by=official)
+    if form not in {None, written.form}:
         raise PayoutError(
             f"{row.reference} was written as {written.form}: a second file would be a second order."
         )
@@ -40,7 +40,7 @@ def export_batch(
     return file, written.sha256
 
 
-def _write(batch: PayoutBatch, *, form: OrdersForm, exported_by: str) -> PayoutExport:
+def _write(batch: PayoutBatch, *, form: OrdersForm, exported_by: str) -> tuple[BankFile, str]:
     payer = Party(
         name=batch.payer_name,
         bin_or_iin=batch.payer_bin_or_iin,
@@ -59,15 +59,17 @@ def _write(batch: PayoutBatch, *, form: OrdersForm, exported_by: str) -> PayoutE
         file = write_orders(payment, form=form)
     except (OrdersRefusedError, ValueError) as error:
         raise PayoutError(f"{batch.reference} cannot be written as {form}: {error}") from error
-    return PayoutExport.objects.create(
+    sha256 = hashlib.sha256(file.content).hexdigest()
+    PayoutExport.objects.create(
         batch=batch,
         form=form,
         file_name=file.name,
         media_type=file.media_type,
         content=file.content,
-        sha256=hashlib.sha256(file.content).hexdigest(),
+        sha256=sha256,
         exported_by=exported_by,
     )
+    return file, sha256
 
 
 def _order(payout: Payout) -> Order:

@@ -7,19 +7,28 @@ from django.db import models
 from typing_extensions import override
 
 from merchants.models.invoices import Invoice
+from merchants.models.shops import Shop
 
 
 class OutboxEvent(models.Model):
-    """One change of one invoice, written in the transaction that made it."""
+    """One change of one invoice, or else of a shop, written in the transaction that made it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    invoice = models.ForeignKey(Invoice, models.PROTECT, related_name="events")
+    invoice = models.ForeignKey(Invoice, models.PROTECT, null=True, related_name="events")
+    shop = models.ForeignKey(Shop, models.PROTECT, null=True, related_name="events")
     type = models.CharField(max_length=40)
     payload = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering: ClassVar = ["created_at"]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(invoice=None, shop__isnull=False)
+                | models.Q(invoice__isnull=False, shop=None),
+                name="event_of_invoice_or_shop",
+            )
+        ]
 
     @override
     def __str__(self) -> str:

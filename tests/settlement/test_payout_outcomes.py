@@ -1,8 +1,9 @@
 """The bank's statement says what became of payouts; what does not agree books nothing."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -11,9 +12,20 @@ from hypothesis import strategies as st
 
 from settlement.accounts import BANK_SETTLEMENT
 from settlement.bank_files.statements import StatementError
+from settlement.calendar import city_calendar, day_begins_at
 from settlement.clock import today
 from settlement.ledger import balance_of, trial_balance
-from settlement.models import BankLine, JournalEntry, Payout, PayoutOutcome, StatementFile
+from settlement.models import (
+    BankLine,
+    JournalEntry,
+    Payout,
+    PayoutApproval,
+    PayoutBatch,
+    PayoutExport,
+    PayoutOutcome,
+    StatementFile,
+)
+from settlement.payout_entries import book_payout
 from settlement.payout_outcomes import (
     Imported,
     give_up_payout,
@@ -28,6 +40,7 @@ from tests.settlement.paying import (
     Told,
     as_camt053,
     as_mt940,
+    before_today,
     check_deferred,
     exported,
     in_transit,
@@ -259,6 +272,60 @@ def test_nobody_gives_up_a_payout_before_statements_tell_that_it_was_not_paid() 
     with pytest.raises(PayoutError, match="is paid"):
         give_up_payout(**who, decided_by="Dana", seconded_by="Erlan")
     assert (in_transit("aigul"), owed("aigul")) == (0, 0)
+
+
+def exported_long_ago() -> tuple[Payout, date]:
+    """A payout of ten days ago, made by hand: the database's clock cannot be turned back."""
+    calendar = city_calendar()
+    day = calendar.on_or_after(today() - timedelta(days=20))
+    batch = PayoutBatch.objects.create(
+        value_on=day, taken_before=day_begins_at(day), payer_iban=OPERATOR.iban, prepared_by="Dana"
+    )
+    payout = Payout.objects.create(
+        batch=batch, beneficiary="aigul", value_on=day, attempt=0, amount_tiyn=450_000,
+        payee_iban=SHOP.iban, payee_bin_or_iin=SHOP.bin_or_iin,
+    )  # fmt: skip
+    book_payout(
+        source=payout.source, beneficiary="aigul", amount_tiyn=450_000, effective_at=before_today()
+    )
+    PayoutApproval.objects.create(batch=batch, approved_by="Erlan")
+    PayoutExport.objects.create(
+        batch=batch, sha256=hashlib.sha256(b"").hexdigest(), content=b"", exported_by="Dana",
+        exported_at=day_begins_at(day),
+    )  # fmt: skip
+    return payout, calendar.value_day_after(day)
+
+
+@pytest.mark.case("R125")
+def test_what_statements_do_not_know_is_given_up_by_two_and_a_late_line_books_nothing() -> None:
+    owe("aigul", 450_000)
+    payout, last = exported_long_ago()
+    who = {"payout": payout.pk, "decided_by": "Dana", "seconded_by": "Erlan", "reason": "refused"}
+    take_in(as_camt053(day=payout.value_on))
+    with pytest.raises(PayoutError, match=f"none tells of {last}"):
+        give_up_payout(**who)
+    take_in(as_camt053(day=last))
+    assert give_up_payout(**who).state is PayoutState.UNPAID
+    assert (in_transit("aigul"), owed("aigul"), balance_of(BANK_SETTLEMENT)) == (0, 450_000, 0)
+    with pytest.raises(PayoutError, match="is unpaid"):
+        give_up_payout(**who)
+    # The bank paid it after all: nothing is booked, people see it.
+    late = told_of(payout)
+    assert take_in(as_camt053(late, day=last + timedelta(days=1))).outcomes == ()
+    assert "is unpaid already: was it paid twice?" in open_lines()[0].why
+    assert owed("aigul") == 450_000
+    check_deferred()
+
+
+@pytest.mark.case("R125")
+def test_a_line_with_its_number_keeps_a_payout_from_being_given_up() -> None:
+    owe("aigul", 450_000)
+    payout, last = exported_long_ago()
+    line = replace(told_of(payout), amount_tiyn=-449_000)
+    take_in(as_camt053(line, day=payout.value_on))
+    take_in(as_camt053(day=last))
+    with pytest.raises(PayoutError, match="has the number"):
+        give_up_payout(payout=payout.pk, decided_by="Dana", seconded_by="Erlan", reason="x")
 
 
 TELLINGS = st.lists(

@@ -1,5 +1,6 @@
 """Batches take what is due and no more, need two officials, and give back what is cancelled."""
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from django.db import IntegrityError, ProgrammingError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from alatau_pay.engines import REPOSITORY
 from settlement.accounts import MERCHANT_RECEIVABLE
 from settlement.calendar import Every, PayoutSchedule, day_begins_at
 from settlement.clock import today
@@ -22,7 +24,7 @@ from settlement.models import (
     PayoutHold,
 )
 from settlement.payout_entries import book_payout
-from settlement.payout_states import PayoutError, PayoutState, batch_facts
+from settlement.payout_states import EDGES, PayoutError, PayoutState, batch_facts
 from settlement.payouts import (
     SkipReason,
     approve_batch,
@@ -55,6 +57,15 @@ def in_database(test: Callable[..., None]) -> Callable[..., None]:
 
 def reasons(*of: object) -> dict[str, SkipReason]:
     return {one.beneficiary: one.reason for one in prepare(*of).skipped}  # type: ignore[arg-type]
+
+
+def test_the_documentation_draws_the_edges_that_there_are() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| (.*?) \|$", (REPOSITORY / "docs/payouts.md").read_text(), re.MULTILINE
+    )
+    told = {name: set(re.findall(r"`(\w+)`", after)) for name, after in rows}
+    assert told == {state.value: {str(one) for one in after} for state, after in EDGES.items()}
+    assert set(EDGES) == set(PayoutState)
 
 
 @in_database
