@@ -55,7 +55,7 @@ def write_ledger(language: PlainText) -> Iterator[str]:
 
     Raises LedgerError where two accounts, or two assets, would get one name.
     """
-    writer = {PlainText.BEANCOUNT: _Beancount, PlainText.HLEDGER: _Hledger}[language]()
+    writer = _Beancount() if language is PlainText.BEANCOUNT else _Hledger()
     with one_snapshot():
         span = JournalEntry.objects.aggregate(first=Min("effective_at"), last=Max("effective_at"))
         if span["first"] is None:
