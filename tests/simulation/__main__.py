@@ -11,7 +11,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -32,16 +32,17 @@ def main() -> int:
         fired: Counter[str] = Counter()
         broken: Counter[str] = Counter()
         began, done = time.monotonic(), 0
-        for outcome in _outcomes(options):
-            done += 1
-            fired += outcome.fired
-            if options.trace:
-                _say("\n".join(outcome.trace))
-            if outcome.violation:
-                broken[outcome.violation.partition(":")[0]] += 1
-                _say(f"seed {outcome.seed}: {outcome.violation}")
-                if options.until_caught:
-                    return 1
+        with suppress(KeyboardInterrupt):  # what was done until then is still told
+            for outcome in _outcomes(options):
+                done += 1
+                fired += outcome.fired
+                if options.trace:
+                    _say("\n".join(outcome.trace))
+                if outcome.violation:
+                    broken[outcome.violation.partition(":")[0]] += 1
+                    _say(f"seed {outcome.seed}: {outcome.violation}")
+                    if options.until_caught:
+                        return 1
         _report(fired, done, time.monotonic() - began)
     if broken:
         _say(f"{broken.total()} of {done} seeds broke an invariant: {dict(broken)}")
