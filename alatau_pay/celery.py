@@ -34,9 +34,10 @@ app.conf.update(
     worker_cancel_long_running_tasks_on_connection_loss=True,
     task_default_queue="default",
     task_routes={
-        # What asks nodes.
+        # What asks nodes, and sources of rates.
         "alatau_pay.pipeline.scan_*": {"queue": "chains"},
         "alatau_pay.pipeline.follow_*": {"queue": "chains"},
+        "alatau_pay.pipeline.observe_*": {"queue": "chains"},
         "alatau_pay.pipeline.*": {"queue": "default"},
     },
     timezone="UTC",
@@ -53,6 +54,7 @@ app.conf.update(
             "task": "alatau_pay.pipeline.prepare_payouts",
             "schedule": crontab(minute="*/10", hour="3"),
         },
+        "observe rates": {"task": "alatau_pay.pipeline.observe_rates", "schedule": 5.0},
         "follow sweeps": {"task": "alatau_pay.pipeline.follow_all_sweeps", "schedule": 15.0},
         "seal the journal": {"task": "alatau_pay.pipeline.seal_entries", "schedule": 10.0},
     },

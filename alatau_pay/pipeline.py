@@ -8,6 +8,8 @@
     follow_all_sweeps    beat, every 15 s
       follow_sweeps      sweeps of one network: sent again, replaced, or ended and in the ledger
     seal_entries         beat, every 10 s: a hash chain over the journal, behind its writers
+    observe_rates        beat, every 5 s: combines what sources of rates said, and asks who is due
+      observe_source     one exchange, or the National Bank
 
 A task loads, calls one function and asks for the next step. Each may run twice, at once, late or
 never: the functions behind them read what is due from the database and are idempotent.
@@ -45,6 +47,10 @@ from merchants.settling import apply_transfers as apply_changes
 from merchants.settling import networks_applied
 from settlement.calendar import CalendarError
 from settlement.payout_states import PayoutError
+from settlement.rates.feeds import FeedsError, rates_are_fixed
+from settlement.rates.observing import due_sources
+from settlement.rates.observing import observe_source as observe
+from settlement.rates.rating import combine_rates
 from settlement.sealing import seal_entries as seal
 
 log = structlog.get_logger(__name__)
@@ -211,3 +217,22 @@ def follow_sweeps(caip2: str) -> None:
 def seal_entries() -> None:
     """Seal the journal's entries that no transaction can come before any more."""
     seal()
+
+
+@shared_task(expires=EXPIRES_S)
+def observe_rates() -> None:
+    """Combine what the sources of rates said, and ask those whose turn has come."""
+    if rates_are_fixed():
+        return
+    try:
+        combine_rates()
+        for source in due_sources():
+            observe_source.delay(source)
+    except FeedsError as error:
+        log.warning("rates not asked for", error=str(error))
+
+
+@shared_task(expires=EXPIRES_S)
+def observe_source(source: str) -> None:
+    """Ask one source of rates, if it still is its turn."""
+    observe(source)

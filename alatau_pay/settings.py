@@ -44,6 +44,16 @@ def seconds(name: str, default: int) -> int:
     return int(value)
 
 
+def whole(name: str, default: int, *, least: int, most: int = 10**9) -> int:
+    """The whole number that the environment gives under ``name``, from ``least`` to ``most``."""
+    value = os.environ.get(name, str(default))
+    if not value.isascii() or not value.isdigit() or not least <= int(value) <= most:
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number from {least} to {most}, not {value!r}."
+        )
+    return int(value)
+
+
 SESSION = (
     # A payment page must fail fast rather than queue behind a stuck lock.
     "lock_timeout=10s",
@@ -140,6 +150,23 @@ FIXED_RATES = rates_from(os.environ.get("FIXED_RATES", ""))
 
 CALENDAR_FILE = os.environ.get("CALENDAR_FILE", "")
 """Path of the JSON table of days worked, or not, against the calendar (docs/bank-files.md)."""
+RATES_FILE = os.environ.get("RATES_FILE", "")
+"""Path of the JSON list of exchanges and markets (docs/rates.md); a default list without it."""
+RATE_INTERVAL_S = whole("RATE_INTERVAL_S", 30, least=1)
+OFFICIAL_RATE_INTERVAL_S = whole("OFFICIAL_RATE_INTERVAL_S", 3600, least=1)
+RATE_TIMEOUT_S = whole("RATE_TIMEOUT_S", 10, least=1)
+RATE_AGE_S_MAX = whole("RATE_AGE_S_MAX", 120, least=1)
+RATE_SOURCES_MIN = whole("RATE_SOURCES_MIN", 3, least=1 if DEVNET else 3)
+RATE_OUTLIER_BP_MAX = whole("RATE_OUTLIER_BP_MAX", 200, least=1)
+RATE_JUMP_BP_MAX = whole("RATE_JUMP_BP_MAX", 1000, least=1)
+RATE_JUMP_WINDOW_S = whole("RATE_JUMP_WINDOW_S", 600, least=1)
+RATE_LAST_GOOD_S = whole("RATE_LAST_GOOD_S", 300, least=1)
+RATE_BREAKER_FAILURES = whole("RATE_BREAKER_FAILURES", 3, least=1)
+RATE_BREAKER_PAUSE_S = whole("RATE_BREAKER_PAUSE_S", 60, least=1)
+OFFICIAL_RATE_AGE_DAYS_MAX = whole("OFFICIAL_RATE_AGE_DAYS_MAX", 7, least=1)
+OFFICIAL_RATE_JUMP_BP_MAX = whole("OFFICIAL_RATE_JUMP_BP_MAX", 1000, least=1)
+RATE_SPREAD_BP = whole("RATE_SPREAD_BP", 0, least=0, most=5000)
+"""Hundredths of a percent by which a coin is quoted below its rate; the operator's."""
 
 PAYER_NAME = os.environ.get("PAYER_NAME", "")
 PAYER_BIN = os.environ.get("PAYER_BIN", "")

@@ -25,14 +25,18 @@ from settlement.payout_models import (
     StatementFile,
     StatementSpan,
 )
+from settlement.rate_models import CombinedRate, Observation, OfficialRates, SourceAttempt
 
 __all__ = [
     "Account",
     "BankLine",
     "ClosedDay",
+    "CombinedRate",
     "JournalEntry",
     "Lot",
     "LotUse",
+    "Observation",
+    "OfficialRates",
     "Payout",
     "PayoutApproval",
     "PayoutBatch",
@@ -43,6 +47,7 @@ __all__ = [
     "Posting",
     "Quote",
     "SealedEntry",
+    "SourceAttempt",
     "StatementFile",
     "StatementSpan",
 ]

@@ -48,10 +48,14 @@ def worth_of_one_step(*, price_tiyn: Decimal, decimals: int) -> Fraction:
     return worth_exact(quantity=step, price_tiyn=price_tiyn, decimals=decimals)
 
 
-def price_in_tiyn(tenge: Decimal) -> Decimal:
-    """Tiyn for one whole coin from a price in tenge, with ``PRICE_TIYN_DIGITS`` digits."""
+def price_in_tiyn(tenge: Decimal, *, spread_bp: int = 0) -> Decimal:
+    """Tiyn for one whole coin from a price in tenge, with ``PRICE_TIYN_DIGITS`` digits.
+
+    ``spread_bp`` hundredths of a percent of the price are the operator's: a coin is worth less.
+    """
     with localcontext(prec=60):
-        return (tenge * 100).quantize(Decimal(1).scaleb(-PRICE_TIYN_DIGITS))
+        kept = tenge * 100 * (10_000 - exact_int(spread_bp, name="spread_bp")) / 10_000
+        return kept.quantize(Decimal(1).scaleb(-PRICE_TIYN_DIGITS))
 
 
 def split(*, amount_tiyn: int, weights: Sequence[int]) -> list[int]:

@@ -18,6 +18,7 @@ BREACHES = {
     "inside-chains": ("chains/models.py", "import chains.scanning"),
     "inside-sweeping": ("chains/sweeping/planning.py", "import chains.sweeping.sending"),
     "inside-settlement": ("settlement/money.py", "import settlement.ledger"),
+    "inside-rates": ("settlement/rates/combining.py", "import settlement.rates.routes"),
     "inside-merchants": ("merchants/models/events.py", "import merchants.invoices"),
     "inside-alatau-pay": ("alatau_pay/engines.py", "import alatau_pay.pipeline"),
     "chain-kinds-independent": ("chains/bitcoin/node.py", "import chains.evm.node"),

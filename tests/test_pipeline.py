@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,13 +23,14 @@ from alatau_pay.celery import app
 from alatau_pay.devnet import bitcoind
 from alatau_pay.devnet.nodes import Devnet
 from alatau_pay.engines import REPOSITORY
-from alatau_pay.pipeline import EXPIRES_S, scan_network, scan_networks
+from alatau_pay.pipeline import EXPIRES_S, observe_rates, scan_network, scan_networks
 from alatau_pay.workers import WORKERS
 from chains.health import health_of
 from chains.locks import scanning_alone
 from chains.models import Cursor
 from chains.networks import registry
 from chains.pool import endpoint_name
+from settlement.rates.observing import sources
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.xdist_group("broker")
@@ -214,8 +216,23 @@ def test_every_message_expires(networks: Devnet, broker: Redis) -> None:
         expires = datetime.fromisoformat(message["headers"]["expires"])
         assert 0 < (expires - datetime.now(UTC)).total_seconds() <= EXPIRES_S
     ours = [task for name, task in current_app.tasks.items() if name.startswith("alatau_pay.")]
-    assert len(ours) == 7
+    assert len(ours) == 11
     assert {task.expires for task in ours} == {EXPIRES_S}
+
+
+@pytest.mark.django_db
+def test_sources_of_rates_are_asked_in_turn_unless_rates_are_fixed(
+    broker: Redis, settings: Settings
+) -> None:
+    observe_rates()
+    assert not sent(broker, "chains")
+    settings.FIXED_RATES = {}
+    observe_rates()
+    asked = [json.loads(b64decode(one["body"]))[0] for one in sent(broker, "chains")]
+    assert sorted(asked) == sorted([source] for source in sources())
+    settings.RATES_FILE = "/nonexistent"
+    observe_rates()
+    assert len(sent(broker, "chains")) == len(asked)
 
 
 def test_scans_and_invoices_have_workers_of_their_own() -> None:

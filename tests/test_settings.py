@@ -10,7 +10,8 @@ import pytest
 from alatau_pay.engines import REPOSITORY
 
 READ = re.compile(
-    r"""(?:environ(?:\.get)?[\[(]|\bflag\(|_existing\(named, |variable\()\s*"([A-Z][A-Z0-9_]+)\""""
+    r"""(?:environ(?:\.get)?[\[(]|\b(?:flag|level|seconds|whole|variable)\(|_existing\(named, )"""
+    r"""\s*"([A-Z][A-Z0-9_]+)\""""
 )
 NOT_OURS = {"DJANGO_SETTINGS_MODULE"}
 
@@ -36,6 +37,10 @@ def test_every_variable_that_the_code_reads_is_documented() -> None:
         ("DEVNET", "yes"),
         ("FIXED_RATES", "BTC=abc"),
         ("FIXED_RATES", "BTC"),
+        ("RATE_SPREAD_BP", "-1"),
+        ("RATE_SPREAD_BP", "5001"),
+        ("RATE_SOURCES_MIN", "0"),
+        ("RATE_INTERVAL_S", "30.5"),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:

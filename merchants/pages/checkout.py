@@ -28,7 +28,9 @@ from merchants.formatting import clock, day_and_clock
 from merchants.invoices import InvoiceError, choose_option, uri_of
 from merchants.models import Invoice, PaymentOption
 from merchants.pages.devnet_wallet import WalletError, has_test_wallet, pay_from_test_wallet
+from merchants.pages.rates import rate_notes
 from settlement.formats import coins, price, tenge_short
+from settlement.rates.provenance import provenances_of
 
 REFERENCE_CHARS: Final = 8
 
@@ -82,6 +84,7 @@ def show(request: HttpRequest, token: str) -> HttpResponse:
         "stage": checkout.stage.value,
         "options": [one for one in options if one is not chosen],
         "chosen": chosen,
+        "rate_notes": _rate_notes(checkout, chosen) if chosen else [],
         "live_url": f"{settings.LIVE_URL}/live/invoices/{invoice.token}",
         "is_devnet": settings.DEVNET,
         "has_test_wallet": has_test_wallet(),
@@ -199,6 +202,12 @@ def _option(option: PaymentOption, asset: Asset, checkout: Checkout) -> OptionVi
         wallet_uri=uri,
         qr=_qr(content, label=label) if content else "",
     )
+
+
+def _rate_notes(checkout: Checkout, chosen: OptionView) -> list[str]:
+    quote = checkout.quotes[chosen.asset].id
+    language = get_language() or settings.LANGUAGE_CODE
+    return rate_notes(provenances_of([quote])[quote], language=language)
 
 
 def _qr(content: str, *, label: str) -> SafeString:

@@ -7,10 +7,19 @@ from decimal import Decimal
 from fractions import Fraction
 from uuid import UUID
 
+import structlog
+from django.conf import settings
+
 from chains.assets import Asset
 from settlement import money
+from settlement.clock import database_now
 from settlement.models import Quote
-from settlement.rates.sources import RateSource
+from settlement.rates.observations import OfficialRate
+from settlement.rates.provenance import provenance_to_keep
+from settlement.rates.rating import official_of
+from settlement.rates.sources import Price, RateSource, RateUnavailableError
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,13 +38,24 @@ class QuoteFact:
 def lock_quotes(
     *, amount_tiyn: int, assets: Sequence[Asset], expires_at: datetime, source: RateSource
 ) -> list[QuoteFact]:
-    """Lock one quote for each asset; ``expires_at`` is UTC.
+    """Lock one quote for each asset that has a rate; ``expires_at`` is UTC.
 
-    Raises RateUnavailableError, ValueError for an amount that is not positive, TypeError.
+    The operator's spread (``RATE_SPREAD_BP``) makes a coin worth less than its rate. Raises
+    RateUnavailableError where no asset has a rate, ValueError for an amount that is not positive,
+    TypeError.
     """
     if money.exact_int(amount_tiyn, name="amount_tiyn") <= 0:
         raise ValueError("amount_tiyn must be positive")
-    quotes = [_quote(amount_tiyn, asset, expires_at, source) for asset in assets]
+    prices, missing = _prices(assets, source)
+    if missing:
+        log.warning("assets without a rate", missing=missing)
+    if missing and not prices:
+        raise RateUnavailableError(" ".join(missing))
+    official = next(iter(official_of(database_now())), None)
+    quotes = [
+        _quote(amount_tiyn, asset, price, expires_at=expires_at, official=official)
+        for asset, price in prices
+    ]
     return [_fact(quote) for quote in Quote.objects.bulk_create(quotes)]
 
 
@@ -63,9 +83,30 @@ def quantity_for(quote: QuoteFact, *, amount_tiyn: int | Fraction) -> int:
     )
 
 
-def _quote(amount_tiyn: int, asset: Asset, expires_at: datetime, source: RateSource) -> Quote:
-    price = source.price_of(asset)
-    price_tiyn = money.price_in_tiyn(price.tenge)
+def _prices(
+    assets: Sequence[Asset], source: RateSource
+) -> tuple[list[tuple[Asset, Price]], list[str]]:
+    """Each asset's price, and why the others have none."""
+    prices: list[tuple[Asset, Price]] = []
+    missing: dict[str, None] = {}
+    for asset in assets:
+        try:
+            prices.append((asset, source.price_of(asset)))
+        except RateUnavailableError as error:
+            missing[str(error)] = None
+    return prices, list(missing)
+
+
+def _quote(
+    amount_tiyn: int,
+    asset: Asset,
+    price: Price,
+    *,
+    expires_at: datetime,
+    official: OfficialRate | None,
+) -> Quote:
+    spread_bp = settings.RATE_SPREAD_BP
+    price_tiyn = money.price_in_tiyn(price.tenge, spread_bp=spread_bp)
     return Quote(
         asset=asset.caip19,
         decimals=asset.decimals,
@@ -75,7 +116,7 @@ def _quote(amount_tiyn: int, asset: Asset, expires_at: datetime, source: RateSou
         ),
         price_tiyn=price_tiyn,
         source=price.source,
-        provenance={"tenge": str(price.tenge), "source": price.source},
+        provenance=provenance_to_keep(price, spread_bp=spread_bp, official=official),
         observed_at=price.observed_at,
         expires_at=expires_at,
     )
