@@ -1,7 +1,9 @@
 """Commands say what is wrong, name the setting, and fail."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +142,46 @@ def test_a_command_without_what_it_needs_names_the_setting(
     assert setting in done.stderr
     assert "Traceback" not in done.stderr
     assert "hidden" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["trial_balance", "quarantine", "wallet show", "networks", "scan", "alerts", "verify_ledger"],
+)
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("postgresql://u:hidden@127.0.0.1:1/none", r"cannot be used \(DATABASE_URL\)"),
+        ("{url}&options=-csearch_path%3Dnowhere", r"DATABASE_URL.*manage\.py migrate"),
+    ],
+)
+def test_a_database_that_cannot_serve_is_told_in_a_sentence(
+    words: str, url: str, advice: str, networks: Devnet, settings: Settings
+) -> None:
+    named = url.format(url=os.environ["DATABASE_URL"])
+    done = subprocess.run(
+        [sys.executable, "manage.py", *words.split()],
+        cwd=REPOSITORY,
+        env=os.environ | {"NETWORKS_FILE": settings.NETWORKS_FILE, "DATABASE_URL": named},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert re.search(advice, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stderr
+
+
+@pytest.mark.django_db
+def test_a_wallet_is_named_as_its_network_is(
+    networks: Devnet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("bitcoin", bitcoind.CAIP2):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(networks.bitcoin.account_key))
+        call_command("wallet", "check", "--network", name)
+        assert "An account of Bitcoin" in capsys.readouterr().out
+    with pytest.raises(CommandError, match="Name one of the Bitcoin networks"):
+        call_command("wallet", "check", "--network", "Ethereum")
 
 
 @pytest.mark.django_db

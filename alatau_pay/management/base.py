@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, ProgrammingError
-from psycopg.errors import UndefinedTable
 from typing_extensions import override
 
 from chains.assets import Network
@@ -23,19 +21,11 @@ class NetworkCommand(BaseCommand):
 
     @override
     def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command; errors of the registry, a node or the database become sentences."""
+        """Run the command; errors of the registry or of a node become sentences."""
         try:
             return super().execute(*args, **options)
         except (RegistryError, NodeError) as error:
             raise CommandError(str(error)) from None
-        except OperationalError as error:
-            raise CommandError(f"The database cannot be used (DATABASE_URL): {error}") from None
-        except ProgrammingError as error:
-            if isinstance(error.__cause__, UndefinedTable):
-                raise CommandError(
-                    "The database (DATABASE_URL) has no tables yet: run manage.py migrate first."
-                ) from None
-            raise
 
     def chosen(self, name: str | None) -> Sequence[Network]:
         """The networks that ``--network`` names, all without it; raises CommandError."""

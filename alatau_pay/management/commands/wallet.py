@@ -1,22 +1,21 @@
 """``manage.py wallet``: the receiving wallets, and what their owners must do to see every coin."""
 
 import sys
-from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 from typing_extensions import override
 
+from alatau_pay.management.base import NetworkCommand
 from chains.assets import Network, NetworkKind
 from chains.bitcoin.keys import AccountKeyError, address_of, parse_account_key, receive_script
-from chains.networks import RegistryError, registry
 from chains.wallets import GAP_LIMIT, WalletError, WalletGap, gaps, owner_of, skip_indices
 
 SHOWN: int = 3
 HEADINGS = ("network", "owner", "kind", "key", "next index", "last paid", "gap")
 
 
-class Command(BaseCommand):
+class Command(NetworkCommand):
     """Show, check, gap or skip."""
 
     help = (
@@ -27,10 +26,10 @@ class Command(BaseCommand):
     )
 
     @override
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         """One word for what to do."""
+        super().add_arguments(parser)
         parser.add_argument("what", choices=["show", "check", "gap", "skip"])
-        parser.add_argument("--network", metavar="CAIP-2", help="where there are several")
         parser.add_argument("--to", metavar="INDEX", type=int, help="skip: the next index")
 
     @override
@@ -43,10 +42,10 @@ class Command(BaseCommand):
                 case "gap":
                     self._gap()
                 case "check":
-                    self._check(_network(options["network"]))
+                    self._check(self._bitcoin(options["network"]))
                 case _:
-                    self._skip(_network(options["network"]), options["to"])
-        except (RegistryError, AccountKeyError, WalletError) as error:
+                    self._skip(self._bitcoin(options["network"]), options["to"])
+        except (AccountKeyError, WalletError) as error:
             raise CommandError(str(error)) from None
 
     def _show(self) -> None:
@@ -91,16 +90,11 @@ class Command(BaseCommand):
             f"{skipped} addresses of {network.name} are skipped and watched; next is {first}."
         )
 
-
-def _network(caip2: str | None) -> Network:
-    networks = [
-        one
-        for one in registry().networks.values()
-        if one.kind is NetworkKind.BITCOIN and caip2 in {None, one.caip2}
-    ]
-    if len(networks) != 1:
-        raise CommandError("Name one of the Bitcoin networks in NETWORKS_FILE with --network.")
-    return networks[0]
+    def _bitcoin(self, name: str | None) -> Network:
+        networks = [one for one in self.chosen(name) if one.kind is NetworkKind.BITCOIN]
+        if len(networks) != 1:
+            raise CommandError("Name one of the Bitcoin networks in NETWORKS_FILE with --network.")
+        return networks[0]
 
 
 def _row(one: WalletGap) -> tuple[str, ...]:

@@ -418,7 +418,7 @@ def test_wallets_are_shown_and_checked(
     assert "operator has it" in checked
     for said in (shown, checked):
         assert network.account_key[4:20] not in said
-    with pytest.raises(CommandError, match="--network"):
+    with pytest.raises(CommandError, match="names no network"):
         call_command("wallet", "check", "--network", "bip122:" + "0" * 32)
 
 
