@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import requests
+from eth_account import Account
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from rlp import encode as rlp_encode
@@ -37,6 +38,13 @@ class EvmDevnet:
     forwarder: str
     usdt: str
     usdc: str
+
+    @property
+    def gas_payer_key(self) -> str:
+        """The key of an account that has ether and is nobody else here: it may pay for sweeps."""
+        Account.enable_unaudited_hdwallet_features()
+        account = Account.from_mnemonic(MNEMONIC, account_path="m/44'/60'/0'/0/2")
+        return str(account.key.to_0x_hex())
 
     def web3(self) -> Web3:
         """Connect anew."""

@@ -7,6 +7,7 @@ their endpoints differ. Everything lives in one temporary folder and dies with t
 import contextlib
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -47,10 +48,11 @@ def port_or_another(preferred: int) -> int:
 
 @dataclass
 class City:
-    """A running city; ``environment`` is what its processes see."""
+    """A running city; ``environment`` is what its processes see, ``settings`` what is its own."""
 
     folder: Path
     devnet: Devnet
+    settings: Mapping[str, str]
     environment: Mapping[str, str]
     public_url: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -78,6 +80,18 @@ class City:
         command = ["-m", "celery", "-A", "alatau_pay.celery", "worker", *quiet]
         for name, options in WORKERS.items():
             self.start(name, *command, *options, "--hostname", f"{name}@city")
+
+    def write_settings(self) -> Path:
+        """Write a file for a shell to read, with which commands work on this city; its path.
+
+        It names a gas payer too, whom the workers do without: an operator's shell sends sweeps.
+        """
+        path = self.folder / "settings.sh"
+        named = {**self.settings, "GAS_PAYER_KEY": self.devnet.evm.gas_payer_key}
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in named.items()]
+        path.touch(mode=0o600)
+        path.write_text("".join(lines))
+        return path
 
     def kill(self, name: str) -> None:
         """End one process and its children as a power cut would: SIGKILL."""
@@ -133,7 +147,7 @@ def city_in(folder: Path, *, port: int = 0) -> Iterator[City]:
         wallet_url = stack.enter_context(serve_wallet(devnet.resident))
         web_port, live_port = port_or_another(port), free_port()
         public_url, live_url = f"http://127.0.0.1:{web_port}", f"http://127.0.0.1:{live_port}"
-        environment = os.environ | {
+        settings = {
             "DATABASE_URL": engines.database_url,
             "REDIS_URL": engines.redis_url,
             "NETWORKS_FILE": str(networks_file),
@@ -145,11 +159,20 @@ def city_in(folder: Path, *, port: int = 0) -> Iterator[City]:
             "LIVE_URL": live_url,
             "ALLOWED_HOSTS": "127.0.0.1,localhost",
             "DJANGO_SETTINGS_MODULE": "alatau_pay.settings",
+        }
+        environment = os.environ | settings
+        environment |= {
             "PYTHONUNBUFFERED": "1",
             # What multiprocessing leaves behind when it is killed goes with the folder.
             "TMPDIR": str(temporary),
         }
-        city = City(folder=folder, devnet=devnet, environment=environment, public_url=public_url)
+        city = City(
+            folder=folder,
+            devnet=devnet,
+            settings=settings,
+            environment=environment,
+            public_url=public_url,
+        )
         stack.callback(city.stop)
         _manage(environment, "migrate", "--verbosity", "0")
         granian = ("-m", "granian", "--host", "127.0.0.1", "--no-ws", "--workers", "1")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PAY_WITHIN_S = 30.0
 PORT = 8000
+COMMAND = ".venv/bin/python manage.py"
 
 
 def say(text: str, *, since: float) -> None:
@@ -108,6 +109,9 @@ def run(city: "City", *, since: float) -> int:
     if os.environ.get("ONCE") == "1":
         return 0 if balance.difference_tiyn == 0 else 1
     print(f"\nOne invoice is open; pay it yourself:\n\n    {city.public_url}/i/{left_open.token}\n")
+    print("See it as its operator does, from another terminal in the same folder:\n")
+    print(f"    . {city.write_settings()}\n    {COMMAND} networks")
+    print("    (also alerts, scan, rescan, wallet, sweep, quarantine, trial_balance)\n")
     print("Serving; a block every 3 s. Ctrl-C ends it all.", flush=True)
     serve(city, left_open, since=since)
     return 0

@@ -72,6 +72,27 @@ def owed_tiyn(city: City, shop: str) -> object:
     return query(city, sql, shop)[0][0]
 
 
+def test_an_operators_shell_works_on_the_city(city: City) -> None:
+    issue(city)
+    path = city.write_settings()
+    assert path.stat().st_mode & 0o077 == 0
+    for words, said in (
+        ("networks", "Ethereum"),
+        ("wallet show", "operator"),
+        ("sweep --plan --network Ethereum", "the gas payer"),
+        ("trial_balance", "Difference"),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f'. "$1"; exec "$2" manage.py {words}', "bash", path, sys.executable],
+            cwd=REPOSITORY,
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+
+
 @pytest.mark.case("R113")
 @pytest.mark.parametrize(
     "table",
