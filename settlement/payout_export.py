@@ -10,7 +10,13 @@ from settlement.bank_files.writing import OrdersForm, write_orders
 from settlement.clock import database_now
 from settlement.models import Payout, PayoutBatch, PayoutExport
 from settlement.payout_states import PayoutError, PayoutState
-from settlement.payouts import checked_official, locked_batch, require_payable_now, require_state
+from settlement.payouts import (
+    checked_official,
+    locked_batch,
+    require_payable_now,
+    require_state,
+    same_official,
+)
 
 
 @transaction.atomic
@@ -21,7 +27,8 @@ def export_batch(
 
     Whoever asks again gets the same bytes: there is no second order (R125); warnings come with the
     first only. ``form`` is 1C where none is said. Hand the file out after the transaction only.
-    Raises PayoutError, also where another form is asked for than was written.
+    Raises PayoutError, also where another form is asked for than was written, or by whoever
+    approved it.
     """
     official = checked_official(exported_by)
     row = locked_batch(batch)
@@ -29,6 +36,7 @@ def export_batch(
     if written is None:
         require_state(row, PayoutState.APPROVED, verb="exported")
         require_payable_now(row)
+        _check_exporter(row, official)
         return _write(row, form=form or OrdersForm.ONE_C, exported_by=official)
     if form not in {None, written.form}:
         raise PayoutError(
@@ -38,6 +46,15 @@ def export_batch(
         name=written.file_name, media_type=written.media_type, content=bytes(written.content)
     )
     return file, written.sha256
+
+
+def _check_exporter(batch: PayoutBatch, official: str) -> None:
+    """Raise PayoutError for who approved it: also what beat prepared passes two people."""
+    if same_official(official, batch.approval.approved_by):
+        raise PayoutError(
+            f"{batch.reference} was approved by {batch.approval.approved_by}:"
+            " another official exports it."
+        )
 
 
 def _write(batch: PayoutBatch, *, form: OrdersForm, exported_by: str) -> tuple[BankFile, str]:

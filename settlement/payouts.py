@@ -30,6 +30,7 @@ from settlement.models import (
     PayoutOutcome,
 )
 from settlement.payout_entries import book_payout, return_payout
+from settlement.payout_models import OFFICIAL_CHARS_MAX
 from settlement.payout_states import PayoutError, PayoutState, batch_states, held_among
 
 DUE: Final = """
@@ -54,6 +55,8 @@ DUE: Final = """
 counts with what it brought in all, so a sale of today that was taken back today takes nothing."""
 
 
+REASON_CHARS_MAX: Final = 200
+"""The memo of a journal entry holds so many."""
 SHOPS_MAX: Final = 1_000
 """Of one batch: each is locked until it is written, and the database has room for so many."""
 
@@ -217,16 +220,16 @@ def require_payable_now(batch: PayoutBatch) -> None:
 
 
 def checked_official(name: str) -> str:
-    """An official's name without blanks around it; raises PayoutError for none."""
-    if not name.strip():
-        raise PayoutError("Say who does it: an official's name is missing.")
+    """An official's name without blanks around it; raises PayoutError for none, or too long."""
+    if not 1 <= len(name.strip()) <= OFFICIAL_CHARS_MAX:
+        raise PayoutError(f"Say who does it: a name of 1 to {OFFICIAL_CHARS_MAX} characters.")
     return name.strip()
 
 
 def checked_reason(reason: str) -> str:
-    """A reason without blanks around it; raises PayoutError for none."""
-    if not reason.strip():
-        raise PayoutError("Say why: a reason is missing.")
+    """A reason without blanks around it; raises PayoutError for none, or too long."""
+    if not 1 <= len(reason.strip()) <= REASON_CHARS_MAX:
+        raise PayoutError(f"Say why: a reason of 1 to {REASON_CHARS_MAX} characters.")
     return reason.strip()
 
 

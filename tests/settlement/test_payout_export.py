@@ -84,5 +84,14 @@ def test_the_database_refuses_a_file_without_approval_or_with_another_hash() -> 
     with pytest.raises(IntegrityError, match="not approved"), transaction.atomic():
         PayoutExport.objects.create(**file, sha256=right)
     approve_batch(batch=batch, approved_by="Erlan")
+    with pytest.raises(IntegrityError, match="another official"), transaction.atomic():
+        PayoutExport.objects.create(**file | {"exported_by": "ERLAN "}, sha256=right)
     with pytest.raises(IntegrityError, match="hash"), transaction.atomic():
         PayoutExport.objects.create(**file, sha256="0" * 64)
+
+
+def test_whoever_approved_a_batch_does_not_write_it() -> None:
+    batch = approved()
+    with pytest.raises(PayoutError, match="another official exports it"):
+        export_batch(batch=batch, exported_by=" erlan")
+    assert batch_facts()[0].state is PayoutState.APPROVED

@@ -191,8 +191,11 @@ def test_nobody_decides_without_a_name_or_a_reason() -> None:
     assert batch is not None
     with pytest.raises(PayoutError, match="who"):
         approve_batch(batch=batch, approved_by="")
-    with pytest.raises(PayoutError, match="why"):
-        cancel_batch(batch=batch, cancelled_by="Dana", reason=" ")
+    for reason in (" ", "x" * 201):
+        with pytest.raises(PayoutError, match="why"):
+            cancel_batch(batch=batch, cancelled_by="Dana", reason=reason)
+    with pytest.raises(PayoutError, match="who"):
+        approve_batch(batch=batch, approved_by="x" * 151)
     with pytest.raises(PayoutError, match="no batch"):
         approve_batch(batch=0, approved_by="Erlan")
 
