@@ -18,9 +18,14 @@ from alatau_pay.devnet.nodes import Devnet
 from alatau_pay.engines import REPOSITORY
 from alatau_pay.management.progress import line_of
 from chains.health import health_of
+from chains.networks import registry
 from chains.pool import endpoint_name
 from chains.rescanning import RescanReport
 
+ACCOUNT_OF_BIP_84 = (
+    "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdVCToUG868RvUUkgDKf31"
+    "mGDtKsAYz2oz2AGutZYs"
+)
 COMMANDS = {"alerts": {}, "listen": {}, "networks": {}, "rescan": {"first": 1}, "scan": {}}
 
 
@@ -204,6 +209,24 @@ def test_a_line_of_progress_tells_speed_and_time_left() -> None:
     assert line.count("#") == 4
     done = line_of(RescanReport(height=400, tip_height=400), name="Bitcoin", first=400, took_s=0.0)
     assert done.endswith("] 400 of 400")
+
+
+def test_the_registry_that_is_shown_to_operators_is_a_good_one(
+    tmp_path: Path, settings: Settings
+) -> None:
+    shown = (REPOSITORY / "docs/setting-up.md").read_text().split("```json")[1].split("```")[0]
+    for word, value in (
+        ("ZPUB", ACCOUNT_OF_BIP_84),
+        ("FACTORY", f"0x{'1' * 40}"),
+        ("FORWARDER", f"0x{'2' * 40}"),
+        ("TREASURY", f"0x{'3' * 40}"),
+    ):
+        shown = shown.replace(f'"{word}"', f'"{value}"')
+    path = tmp_path / "networks.json"
+    path.write_text(shown)
+    settings.NETWORKS_FILE, settings.DEVNET = str(path), False
+    assert len(registry().networks) == 2
+    assert {asset.symbol for asset in registry().assets.values()} == {"BTC", "ETH", "USDT", "USDC"}
 
 
 @pytest.mark.parametrize("setting", ["BITCOIND", "ANVIL"])
