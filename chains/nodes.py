@@ -190,5 +190,13 @@ class Node(Protocol):
     def is_orphan(self, block_hash: str) -> bool:
         """Whether the node knows a block and knows it to be off its best chain."""
 
+    def follows(self, height: int, block_hash: str) -> bool:
+        """Whether a block is on the best chain; of several nodes, on any's."""
+
     def pending(self, waiting: AbstractSet[str]) -> Pending:
         """What waits to be mined, of which the caller already knows the txids ``waiting``."""
+
+
+def is_on_best_chain(node: Node, height: int, block_hash: str) -> bool:
+    """Whether a node's block at a height is this one."""
+    return node.tip_height() >= height and node.block_at(height).hash == block_hash

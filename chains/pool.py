@@ -145,6 +145,21 @@ class NodePool:
         """Whether the speaker knows a block to be off its best chain."""
         return self._ask(lambda node: node.is_orphan(block_hash))
 
+    def follows(self, height: int, block_hash: str) -> bool:
+        """Whether a block is on the best chain of any node that answers."""
+        if self._ask(lambda node: node.follows(height, block_hash)):
+            return True
+        for other in self._endpoints:
+            if other is self._speaker or other.node is None or other.health.error:
+                continue
+            try:
+                with _readable(other.health.name):
+                    if other.node.follows(height, block_hash):
+                        return True
+            except NodeError as error:
+                self._silence(other, error)
+        return False
+
     def wrong_assets(self, assets: Sequence[Asset]) -> Mapping[str, str]:
         """What the speaker says against some assets."""
         return self._ask(lambda node: node.wrong_assets(assets))

@@ -200,10 +200,12 @@ def _agree_on(fork: Block, node: Node) -> None:
     As nothing becomes final that the answering nodes do not agree on, so nothing that is final is
     taken back: one node may follow a chain of its own, or lie (R19).
     """
-    above = Transfer.objects.filter(
-        network=fork.network, state=TransferState.FINAL, block__height__gt=fork.height
-    )
-    if above.exists() and node.final_height(node.tip_height(), 1) <= fork.height:
+    lost = Block.objects.filter(
+        network=fork.network, canonical=True, height__gt=fork.height
+    ).order_by("height")
+    above = Transfer.objects.filter(block__in=lost.values("pk"), state=TransferState.FINAL)
+    first = lost.first()
+    if first and above.exists() and node.follows(first.height, first.hash):
         raise NodeContradictionError(
             f"{fork.network}: some nodes left the chain that was scanned at {fork.height}, and "
             "others did not. Nothing final was taken back; find out which of them is wrong "

@@ -24,6 +24,7 @@ from chains.nodes import (
     Output,
     Pending,
     WrongChainError,
+    is_on_best_chain,
 )
 
 FETCHERS: Final = 4
@@ -111,6 +112,10 @@ class BitcoinNode:
     def final_height(self, tip_height: int, confirmations: int) -> int:
         """The height that has a number of confirmations under ``tip_height``."""
         return tip_height - max(1, confirmations) + 1
+
+    def follows(self, height: int, block_hash: str) -> bool:
+        """Whether a block is on the node's best chain."""
+        return is_on_best_chain(self, height, block_hash)
 
     def is_orphan(self, block_hash: str) -> bool:
         """Whether the node has the block's header and counts it off its best chain."""

@@ -24,6 +24,7 @@ from chains.nodes import (
     NodeUnavailableError,
     Pending,
     WrongChainError,
+    is_on_best_chain,
 )
 
 TXID_DIGITS: Final = 64
@@ -122,6 +123,10 @@ class EvmNode:
         """The code of accounts (20 bytes) at the best block; empty for one without."""
         rows = [[f"0x{account.hex()}", "latest"] for account in accounts]
         return [octets(code) for code in self._rpc.batch("eth_getCode", rows)]
+
+    def follows(self, height: int, block_hash: str) -> bool:
+        """Whether a block is on the node's best chain."""
+        return is_on_best_chain(self, height, block_hash)
 
     def is_orphan(self, block_hash: str) -> bool:
         """Whether the node has the block and another stands at its height (or none any more)."""
