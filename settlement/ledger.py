@@ -1,6 +1,6 @@
 """Double entry: entries are posted, reversed and summed here, and nowhere else."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,17 +13,10 @@ from settlement.accounts import CHART, AccountCode
 from settlement.models import Account, JournalEntry, Posting
 from settlement.money import Tiyn, exact_int
 
-POST: Final = "SELECT settlement_post({})".format(
-    ", ".join(
-        f"%s::{kind}[]"
-        for kind in (
-            *("text",) * 4,
-            *("uuid", "bigint", "text", "timestamptz"),
-            *("integer", "text", "text", "text", "bigint", "text", "numeric"),
-        )
-    )
-)
+POST: Final = f"SELECT settlement_post({', '.join(['%s'] * 15)})"
 """The one way into the journal (``migrations/posting.sql``)."""
+SEPARATOR, NULL = "\x1f", "\x1e"
+"""A column of values travels as one text: a thousand times cheaper to write and to read."""
 
 
 class LedgerError(Exception):
@@ -142,27 +135,26 @@ def post_entries(entries: Sequence[Entry]) -> list[int]:
     if not entries:
         return []
     lines = [(place, line) for place, one in enumerate(entries, 1) for line in _checked(one)]
+    columns: list[Iterable[str]] = [
+        (one.kind for one in entries),
+        (one.source for one in entries),
+        (one.subject for one in entries),
+        (one.demand for one in entries),
+        (str(one.quote_id or NULL) for one in entries),
+        (str(one.reverses_id or NULL) for one in entries),
+        (one.memo for one in entries),
+        (one.effective_at.isoformat() for one in entries),
+        (str(place) for place, _line in lines),
+        (line.account.code for _place, line in lines),
+        (line.account.kind for _place, line in lines),
+        (line.beneficiary for _place, line in lines),
+        (str(line.amount_tiyn) for _place, line in lines),
+        (line.asset for _place, line in lines),
+        (str(line.quantity) for _place, line in lines),
+    ]
+    sizes = (*(len(entries),) * 8, *(len(lines),) * 7)
     with connection.cursor() as cursor:
-        cursor.execute(
-            POST,
-            [
-                [one.kind for one in entries],
-                [one.source for one in entries],
-                [one.subject for one in entries],
-                [one.demand for one in entries],
-                [one.quote_id for one in entries],
-                [one.reverses_id for one in entries],
-                [one.memo for one in entries],
-                [one.effective_at for one in entries],
-                [place for place, _line in lines],
-                [line.account.code for _place, line in lines],
-                [line.account.kind.value for _place, line in lines],
-                [line.beneficiary for _place, line in lines],
-                [line.amount_tiyn for _place, line in lines],
-                [line.asset for _place, line in lines],
-                [str(line.quantity) for _place, line in lines],
-            ],
-        )
+        cursor.execute(POST, [_joined(*column) for column in zip(columns, sizes, strict=True)])
         ids: list[int] = cursor.fetchone()[0]
     return ids
 
@@ -282,6 +274,14 @@ def _lock(statement: str, names: Collection[str]) -> None:
     _check_atomic()
     with connection.cursor() as cursor:
         cursor.execute(statement, [list(names)])
+
+
+def _joined(values: Iterable[str], count: int) -> str:
+    """A column as the database reads it; raises LedgerError for a value that holds a separator."""
+    text = SEPARATOR.join(["", *values])
+    if text.count(SEPARATOR) != count:
+        raise LedgerError("A value holds a control character.")
+    return text
 
 
 def _check_atomic() -> None:

@@ -141,7 +141,9 @@ class Posting(models.Model):
     which all bookings share, keep none.
     """
 
-    entry = models.ForeignKey(JournalEntry, models.PROTECT, related_name="postings")
+    entry = models.ForeignKey(
+        JournalEntry, models.PROTECT, related_name="postings", db_constraint=False
+    )
     account = models.ForeignKey(
         Account, models.PROTECT, related_name="postings", db_constraint=False, db_index=False
     )
