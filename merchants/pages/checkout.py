@@ -163,7 +163,8 @@ def _words(invoice: Invoice, checkout: Checkout) -> dict[str, Any]:
     return {
         "heading": HEADINGS[checkout.stage],
         "demand": tenge_short(checkout.left_tiyn if is_part else invoice.amount_tiyn, language),
-        "total": tenge_short(invoice.amount_tiyn, language) if is_part else "",
+        "is_part": is_part,
+        "total": tenge_short(invoice.amount_tiyn, language),
         "received": tenge_short(checkout.received_tiyn, language),
         "left": tenge_short(checkout.left_tiyn, language),
         "reference": invoice.order_id or invoice.token[:REFERENCE_CHARS],

@@ -112,6 +112,7 @@ def test_a_part_says_in_tenge_what_came_and_what_is_left(networks: Devnet, shop:
     page = page_of(invoice, bitcoin)
     assert "<h1>2,700\N{NO-BREAK SPACE}₸</h1>" in page
     said = text_of(page).replace("\N{NO-BREAK SPACE}", " ")
+    assert "left of 4,500 ₸" in said
     assert "1,800 ₸ received. 2,700 ₸ left to pay." in said
     assert "0.00006 BTC" in said
     assert status_of(invoice)["version"] != before
@@ -172,6 +173,9 @@ def test_an_expired_page_shows_what_came_and_turns_green_when_it_settles(
     assert expire_invoices() == 1
     page = page_of(invoice, bitcoin, language="ru")
     assert "Мы видим ваш платёж:" in page
+    said = text_of(page).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Получено 1 800 ₸ из 4 500 ₸." in said
+    assert "осталось из" not in said
     assert "0.00004 BTC" in page
     assert bitcoin.address not in page
     assert 'data-live="/live/invoices/' in page
