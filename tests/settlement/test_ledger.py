@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -293,3 +294,12 @@ def test_a_posting_needs_an_account(committed: None, app_role: None) -> None:
     Demand().receive("BTC", 10_000)
     with pytest.raises(IntegrityError, match="no account 987"):
         post_by_hand(Account(pk=987), 5, None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("text", ["a\x1fb", "\x1f"])
+def test_a_value_that_holds_a_separator_is_refused(text: str) -> None:
+    lines = Line(account=COINS_HELD, amount_tiyn=5), Line(account=ROUNDING, amount_tiyn=-5)
+    odd = replace(entry(*lines), memo=text)
+    with transaction.atomic(), pytest.raises(LedgerError, match="control character"):
+        post_entries([odd])
