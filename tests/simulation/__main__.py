@@ -6,6 +6,7 @@ invariant was broken; with ``--until-caught`` the first one ends the run.
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -26,6 +27,7 @@ VACUUM_SEEDS: Final = 100
 def main() -> int:
     """Run what the command line asks for; return the exit status."""
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="alatau-simulation-")))
         _set_up(folder, stack)
@@ -94,9 +96,15 @@ def _outcomes(options: Namespace) -> "Iterator[Outcome]":
     seeds = range(options.first, options.first + options.seeds)
     chunks = [list(seeds[start : start + CHUNK]) for start in range(0, len(seeds), CHUNK)]
     context = multiprocessing.get_context("fork")
-    with context.Pool(options.processes, initializer=_enter_clone) as pool:
+    with context.Pool(options.processes, initializer=_become_worker) as pool:
         for outcomes in pool.imap_unordered(_run_chunk, chunks):
             yield from outcomes
+
+
+def _become_worker() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells what was done until then
+    _enter_clone()
 
 
 def _enter_clone() -> None:
