@@ -18,9 +18,9 @@ from chains.transfers import (
     newest_transfers_of,
     totals_of,
 )
-from merchants.clock import database_now
 from merchants.invoices import COUNTED, Due, due_of, seconds_left
 from merchants.models import Invoice
+from settlement.clock import database_now
 from settlement.formats import coins
 from settlement.rates.quoting import QuoteFact, quotes_of, worth_exact, worth_of_one_step
 

@@ -9,11 +9,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from chains.networks import registry
 from chains.transfers import caught_up_at, last_revision
-from merchants.clock import database_now
 from merchants.invoices import IN_TIME, due_of
 from merchants.models import Invoice, PaymentOption, TransferCursor
 from merchants.outbox import record_event
 from merchants.states import Status, move
+from settlement.clock import database_now
 
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 

@@ -17,9 +17,9 @@ from chains.listing import halted_assets, readable_assets
 from chains.networks import registry
 from chains.payment_uris import payment_uri
 from chains.transfers import TransferState
-from merchants.clock import database_now
 from merchants.models import Invoice, PaymentOption, Shop
 from merchants.outbox import record_event
+from settlement.clock import database_now
 from settlement.money import exact_int
 from settlement.rates.quoting import lock_quotes, quantity_for, quotes_of, worth_exact
 from settlement.rates.sources import RateSource, configured_source

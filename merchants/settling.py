@@ -22,12 +22,12 @@ from django.db.models import Sum, prefetch_related_objects
 from structlog.contextvars import bound_contextvars
 
 from chains.transfers import TransferFact, TransferState, changes_since, transfer_named
-from merchants.clock import database_now
 from merchants.invoices import MINED, due_of
 from merchants.models import Invoice, InvoicePayment, TransferCursor
 from merchants.outbox import record_event
 from merchants.quarantine import release, set_apart, set_apart_now
 from merchants.states import Status, move
+from settlement.clock import database_now
 from settlement.entries import Receipt, Received, allocate, book_receipts, reverse_receipts
 from settlement.ledger import lock_beneficiaries, open_accounts
 

@@ -1,4 +1,4 @@
-"""The one clock that batches and statements go by: the database's (R71)."""
+"""The one clock that deadlines, batches and statements go by: the database's (R71)."""
 
 from datetime import date, datetime
 

@@ -6,11 +6,11 @@ from itertools import count
 
 from chains.models import Address, Block, Cursor, Transfer, TransferState
 from chains.networks import registry
-from merchants.clock import database_now
 from merchants.expiring import expire_invoices
 from merchants.invoices import choose_option, issue_invoice
 from merchants.models import Invoice, PaymentOption, Shop
 from merchants.settling import apply_transfers
+from settlement.clock import database_now
 
 MINED = {TransferState.INCLUDED, TransferState.FINAL}
 _numbers = count(1)

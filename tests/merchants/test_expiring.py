@@ -13,12 +13,12 @@ from chains.models import Cursor, Transfer, TransferState
 from chains.networks import node_for, registry
 from chains.scanning import scan_network
 from merchants import expiring
-from merchants.clock import database_now
 from merchants.expiring import expire_invoices
 from merchants.invoices import InvoiceError, choose_option, takes_payments, uri_of
 from merchants.models import Invoice, InvoicePayment, OutboxEvent, Shop
 from merchants.settling import apply_transfers
 from settlement.accounts import MERCHANT_PAYABLE, OVERPAYMENTS, UNSETTLED_RECEIPTS
+from settlement.clock import database_now
 from settlement.ledger import balance_of
 from tests.conftest import Listing, become_the_app
 from tests.merchants.planted import Story, asset, flip, plant, read_on

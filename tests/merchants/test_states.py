@@ -7,9 +7,9 @@ import pytest
 
 from alatau_pay.devnet.nodes import Devnet
 from chains.models import TransferState
-from merchants.clock import database_now
 from merchants.models import Invoice, OutboxEvent, Shop
 from merchants.states import EDGES, IllegalEdgeError, move
+from settlement.clock import database_now
 from tests.merchants.planted import Story
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("app_role")]
