@@ -63,7 +63,10 @@ class EvmDevnet:
         self.rpc("anvil_mine", hex(blocks))
 
     def pay(self, *, address: str, value: int, token: str | None = None) -> str:
-        """Pay ether or a token from the resident's account; returns the transaction's hash."""
+        """Pay ether or a token from the resident's account; returns the transaction's hash.
+
+        Where the node mines each transaction at once, that has happened on return.
+        """
         web3 = self.web3()
         to = to_checksum_address(address)
         if token is None:
@@ -71,6 +74,8 @@ class EvmDevnet:
         else:
             contract = web3.eth.contract(to_checksum_address(token), abi=artefact("TestUSDT").abi)
             sent = contract.functions.transfer(to, value).transact({"from": self.resident})
+        if self.rpc("anvil_getAutomine"):
+            web3.eth.wait_for_transaction_receipt(sent, timeout=30, poll_latency=0.01)
         return bytes(sent).hex()
 
 
