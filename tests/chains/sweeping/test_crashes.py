@@ -294,8 +294,14 @@ def test_without_the_lock_two_would_have_taken_one_nonce(
 ) -> None:
     """The negative twin: the race is real; the database still lets one nonce be used once."""
     ids = plans_of_their_own(sweeping, 4)
-    all_here = threading.Barrier(4)
-    monkeypatch.setattr(sending, "_lock", lambda _network: all_here.wait(30))
+    all_here, save = threading.Barrier(4), Sweep.save
+
+    def save_when_all_have_read(sweep: Sweep) -> None:
+        all_here.wait(30)
+        save(sweep)
+
+    monkeypatch.setattr(sending, "_lock", lambda _network: None)
+    monkeypatch.setattr(Sweep, "save", save_when_all_have_read)
     outcomes = [one.outcome for one in send_all(sweeping, ids)]
     assert outcomes.count(SendOutcome.SENT) == 1
     assert outcomes.count(SendOutcome.NOT_SENT) == 3
