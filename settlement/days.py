@@ -5,6 +5,7 @@ from typing import Final
 
 from django.db import connection, transaction
 
+from settlement.clock import today
 from settlement.ledger import LedgerError
 from settlement.models import ClosedDay
 
@@ -34,10 +35,8 @@ def close_day(*, day: date, closed_by: str) -> ClosedDay:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(4, 1)")
-        cursor.execute("SELECT (clock_timestamp() AT TIME ZONE 'Asia/Almaty')::date")
-        today = cursor.fetchone()[0]
         last = ClosedDay.objects.order_by("-day").first()
-        if day >= today or (last is not None and day <= last.day):
+        if day >= today() or (last is not None and day <= last.day):
             raise DayError(f"{day} is closed already, or not over")
         cursor.execute(MOVED, [day, last.day if last else None])
         moved = {(code, asset): (tiyn, units) for code, asset, tiyn, units in cursor.fetchall()}

@@ -13,18 +13,18 @@ from datetime import date, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Final, TypeVar
-from zoneinfo import ZoneInfo
 
 from django.db.models import Max, Min, Prefetch, Sum
 
 from settlement.accounts import AccountKind
+from settlement.calendar import almaty_day
 from settlement.formats import tenge_plain
 from settlement.ledger import LedgerError
 from settlement.models import Account, JournalEntry, Posting
 from settlement.snapshots import one_snapshot
 
-ALMATY: Final = ZoneInfo("Asia/Almaty")
 CHUNK: Final = 2_000
+TENGE: Final = "KZT"
 Key = TypeVar("Key")
 ROOTS: Final = {
     AccountKind.ASSET: "Assets",
@@ -44,10 +44,11 @@ class PlainText(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What an account holds, in one commodity."""
+    """What an account holds, or an entry moves on it, in one commodity."""
 
     account: str
-    amount: str
+    number: str
+    code: str
 
 
 def write_ledger(language: PlainText) -> Iterator[str]:
@@ -62,12 +63,12 @@ def write_ledger(language: PlainText) -> Iterator[str]:
             return
         names = _account_names()
         codes = _commodities()
-        yield from writer.head(span["first"].astimezone(ALMATY).date(), names, codes)
+        yield from writer.head(almaty_day(span["first"]), names, codes)
         postings = Prefetch("postings", Posting.objects.order_by("pk"))
         entries = JournalEntry.objects.order_by("pk").prefetch_related(postings)
         for entry in entries.iterator(chunk_size=CHUNK):
             yield from writer.entry(entry, _lines(entry, names, codes))
-        after = span["last"].astimezone(ALMATY).date() + timedelta(days=1)
+        after = almaty_day(span["last"]) + timedelta(days=1)
         yield from writer.assertions(after, _holdings(names, codes))
 
 
@@ -86,17 +87,16 @@ class _Beancount:
             yield f"{first} open {name}"
 
     def entry(self, entry: JournalEntry, lines: Sequence[Holding]) -> Iterator[str]:
-        yield f'{_day(entry)} * "{_quoted(entry.kind)}" "{_quoted(entry.memo)}"'
+        yield f'{almaty_day(entry.effective_at)} * "{_quoted(entry.kind)}" "{_quoted(entry.memo)}"'
         yield f"  entry: {entry.pk}"
         yield f'  source: "{_quoted(entry.source)}"'
         yield f'  occurred: "{entry.occurred_at.isoformat()}"'
         for line in lines:
-            yield f"  {line.account}  {line.amount}"
+            yield f"  {line.account}  {line.number} {line.code}"
 
     def assertions(self, after: date, holdings: Sequence[Holding]) -> Iterator[str]:
         for holding in holdings:
-            number, _, code = holding.amount.partition(" ")
-            yield f"{after} balance {holding.account}  {number} ~ 0 {code}"
+            yield f"{after} balance {holding.account}  {holding.number} ~ 0 {holding.code}"
 
 
 class _Hledger:
@@ -111,20 +111,18 @@ class _Hledger:
             yield f"account {name}"
 
     def entry(self, entry: JournalEntry, lines: Sequence[Holding]) -> Iterator[str]:
-        yield f"{_day(entry)} * ({entry.pk}) {entry.kind}"
+        yield f"{almaty_day(entry.effective_at)} * ({entry.pk}) {entry.kind}"
         yield f"    ; source: {_one_line(entry.source)}"
         yield f"    ; memo: {_one_line(entry.memo)}"
         yield f"    ; occurred: {entry.occurred_at.isoformat()}"
         for line in lines:
-            yield f"    {line.account}  {_with_quotes(line.amount)}"
+            yield f"    {line.account}  {line.number} {_symbol(line.code)}"
 
     def assertions(self, after: date, holdings: Sequence[Holding]) -> Iterator[str]:
         yield f"{after} * balances"
         for holding in holdings:
-            nothing = f"0 {holding.amount.partition(' ')[2]}"
-            yield (
-                f"    {holding.account}  {_with_quotes(nothing)} = {_with_quotes(holding.amount)}"
-            )
+            symbol = _symbol(holding.code)
+            yield f"    {holding.account}  0 {symbol} = {holding.number} {symbol}"
 
 
 def _account_names() -> dict[int, str]:
@@ -160,9 +158,9 @@ def _lines(entry: JournalEntry, names: dict[int, str], codes: dict[str, str]) ->
     for line in entry.postings.all():
         name = names[line.account_id]
         if line.amount_tiyn or not line.asset:
-            lines.append(Holding(account=name, amount=f"{tenge_plain(line.amount_tiyn)} KZT"))
+            lines.append(Holding(account=name, number=tenge_plain(line.amount_tiyn), code=TENGE))
         if line.asset:
-            lines.append(Holding(account=name, amount=f"{line.quantity:f} {codes[line.asset]}"))
+            lines.append(Holding(account=name, number=f"{line.quantity:f}", code=codes[line.asset]))
     return lines
 
 
@@ -174,16 +172,13 @@ def _holdings(names: dict[int, str], codes: dict[str, str]) -> list[Holding]:
     for row in rows.annotate(tiyn=Sum("amount_tiyn"), units=Sum("quantity")):
         tiyn[row["account"]] = tiyn.get(row["account"], 0) + int(row["tiyn"])
         if row["asset"]:
-            amount = f"{row['units']:f} {codes[row['asset']]}"
-            holdings.append(Holding(account=names[row["account"]], amount=amount))
+            number, code = f"{row['units']:f}", codes[row["asset"]]
+            holdings.append(Holding(account=names[row["account"]], number=number, code=code))
     holdings += [
-        Holding(account=names[pk], amount=f"{tenge_plain(held)} KZT") for pk, held in tiyn.items()
+        Holding(account=names[pk], number=tenge_plain(held), code=TENGE)
+        for pk, held in tiyn.items()
     ]
-    return sorted(holdings, key=lambda one: (one.account, one.amount.partition(" ")[2]))
-
-
-def _day(entry: JournalEntry) -> date:
-    return entry.effective_at.astimezone(ALMATY).date()
+    return sorted(holdings, key=lambda one: (one.account, one.code))
 
 
 def _camel(code: str) -> str:
@@ -203,6 +198,6 @@ def _quoted(text: str) -> str:
     return _one_line(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _with_quotes(amount: str) -> str:
-    number, _, code = amount.partition(" ")
-    return amount if code == "KZT" else f'{number} "{code}"'
+def _symbol(code: str) -> str:
+    """A commodity as hledger wants it: in quotes where it holds more than letters."""
+    return code if code == TENGE else f'"{code}"'
